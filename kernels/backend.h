@@ -1,0 +1,46 @@
+/*
+ * A backend: where tensors live and who computes. `struct ops` (ops.h) holds its operations; this
+ * page is opening, memory and waiting.
+ *
+ * Memory of a backend may lie on a device: only its operations and backend_upload/_download touch
+ * it. Operations and copies run in the order of the calls; with a device they may still be running
+ * when a call returns. backend_sync waits, and reports the first error since the last one.
+ *
+ * One thread at a time per backend.
+ */
+#ifndef HISS_KERNELS_BACKEND_H
+#define HISS_KERNELS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct ops;
+
+/* Every backend begins with this. */
+struct backend {
+    const struct ops *ops;
+};
+
+/* Opens the backend `name`: "cpu", or "auto" for the fastest this machine has. n_threads: CPU
+   threads, 0 for all there are. NULL with error_text. */
+struct backend *backend_open(const char *name, int n_threads);
+void backend_close(struct backend *be);
+
+/* `bytes` of zeros, aligned to ARENA_ALIGN. NULL with error_text (how much was asked for). */
+void *backend_alloc(struct backend *be, size_t bytes);
+void backend_free(struct backend *be, void *memory);
+
+/* Copies between host and backend memory, and inside it. backend_download waits for the data. */
+void backend_upload(struct backend *be, void *to, const void *from_host, size_t bytes);
+void backend_download(struct backend *be, void *to_host, const void *from, size_t bytes);
+void backend_copy(struct backend *be, void *to, const void *from, size_t bytes);
+void backend_zero(struct backend *be, void *memory, size_t bytes);
+
+/* Makes the scratch memory of operations at least `bytes` (ops->workspace says how much a plan
+   needs). Called before work begins, never inside a loop. */
+bool backend_reserve(struct backend *be, size_t bytes);
+
+/* Waits for everything asked for so far. False with error_text if any of it failed. */
+bool backend_sync(struct backend *be);
+
+#endif

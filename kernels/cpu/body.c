@@ -1,0 +1,54 @@
+/*
+ * The operations of the CPU backend for one instruction set: see cpu.h. The compiler's flags say
+ * which; CPU_OPS_NAME and CPU_OPS_LABEL name the table.
+ */
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vec.h"
+
+#include "kernels/cpu/linear.c"
+#include "kernels/cpu/norm.c"
+#include "kernels/cpu/activation.c"
+#include "kernels/cpu/embed.c"
+#include "kernels/cpu/frames.c"
+#include "kernels/cpu/conv.c"
+#include "kernels/cpu/coef.c"
+#include "kernels/cpu/scan.c"
+#include "kernels/cpu/scan_backward.c"
+#include "kernels/cpu/loss.c"
+#include "kernels/cpu/sample.c"
+#include "kernels/cpu/optimiser.c"
+#include "kernels/cpu/workspace.c"
+
+const struct ops CPU_OPS_NAME = {
+    .name = CPU_OPS_LABEL,
+    .scan_chunk = CPU_SCAN_CHUNK,
+    .workspace = op_workspace,
+    .coef_size = op_coef_size,
+    .embed = op_embed,
+    .embed_backward = op_embed_backward,
+    .label_add = op_label_add,
+    .label_add_backward = op_label_add_backward,
+    .rmsnorm = op_rmsnorm,
+    .rmsnorm_backward = op_rmsnorm_backward,
+    .linear = op_linear,
+    .linear_backward = op_linear_backward,
+    .conv_silu = op_conv_silu,
+    .conv_silu_backward = op_conv_silu_backward,
+    .coef = op_coef,
+    .coef_backward = op_coef_backward,
+    .scan = op_scan,
+    .scan_backward = op_scan_backward,
+    .gelu = op_gelu,
+    .gelu_backward = op_gelu_backward,
+    .glu = op_glu,
+    .glu_backward = op_glu_backward,
+    .add = op_add,
+    .frames_gather = op_frames_gather,
+    .frames_gather_backward = op_frames_gather_backward,
+    .frames_emit = op_frames_emit,
+    .frames_emit_backward = op_frames_emit_backward,
+    .cross_entropy = op_cross_entropy,
+    .sample = op_sample,
+    .sum_squares = op_sum_squares,
+    .adamw = op_adamw,
+};

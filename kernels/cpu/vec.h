@@ -1,0 +1,227 @@
+/*
+ * Eight floats at a time, and the few functions of them that the operations need. GCC's and clang's
+ * vector extensions, which the compiler lowers to what the machine has: two SSE2 or NEON registers,
+ * one AVX2 register. Included by body.c only, once an instruction set.
+ *
+ * Errors are stated in ulp against the exact value; tests/kernels/test_scan.c sweeps them. NaN stays
+ * NaN everywhere.
+ */
+#ifndef HISS_KERNELS_CPU_VEC_H
+#define HISS_KERNELS_CPU_VEC_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+enum { V_LANES = 8 };
+
+typedef float vf __attribute__((vector_size(32)));
+typedef int32_t vi __attribute__((vector_size(32)));
+typedef uint32_t vu __attribute__((vector_size(32)));
+
+#define V_INLINE static inline __attribute__((always_inline))
+
+V_INLINE vf vload(const float *p)
+{
+    vf v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+V_INLINE void vstore(float *p, vf v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+/* The first n floats (0 <= n <= 8); the other lanes are 0. */
+V_INLINE vf vload_n(const float *p, int n)
+{
+    vf v = {0};
+    memcpy(&v, p, (size_t)n * sizeof(float));
+    return v;
+}
+
+V_INLINE void vstore_n(float *p, vf v, int n)
+{
+    memcpy(p, &v, (size_t)n * sizeof(float));
+}
+
+V_INLINE vf vset(float x)
+{
+    return (vf){x, x, x, x, x, x, x, x};
+}
+
+/* mask ? a : b, where each lane of mask is all ones or all zeros: the result of a comparison. */
+V_INLINE vf vselect(vi mask, vf a, vf b)
+{
+#if defined(__AVX2__)
+    return (vf)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)mask);
+#else
+    return (vf)((mask & (vi)a) | (~mask & (vi)b));
+#endif
+}
+
+/* a < b ? a : b, so a NaN in b stays; vmax alike. */
+V_INLINE vf vmin(vf a, vf b)
+{
+#if defined(__AVX2__)
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return vselect(a < b, a, b);
+#endif
+}
+
+V_INLINE vf vmax(vf a, vf b)
+{
+#if defined(__AVX2__)
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return vselect(a > b, a, b);
+#endif
+}
+
+/* Always in this order: ((0+4)+(2+6)) + ((1+5)+(3+7)). */
+V_INLINE float vsum(vf v)
+{
+    float s0 = (v[0] + v[4]) + (v[2] + v[6]);
+    float s1 = (v[1] + v[5]) + (v[3] + v[7]);
+    return s0 + s1;
+}
+
+V_INLINE float vmax_lanes(vf v)
+{
+    float m = v[0];
+    for (int i = 1; i < V_LANES; i++)
+        m = v[i] > m ? v[i] : m;
+    return m;
+}
+
+/* Adding it leaves x rounded to an integer in the lowest bits: |x| < 2^22. */
+#define V_ROUND 12582912.0f
+
+/* p 2^n for the integer n that sits in the lowest bits of `shifted`. */
+V_INLINE vf vscale_bits(vf p, vf shifted)
+{
+    return (vf)((vu)p + ((vu)shifted << 23));
+}
+
+/* 2^x for x <= 0, 2 ulp; exactly 1 at 0 and 0 below -127 (what lies between 0 and the smallest
+   normal number is off by less than that number). The decays of the scan: nothing above 0 is looked
+   after. */
+V_INLINE vf vexp2_decay(vf x)
+{
+    x = vmax(vset(-127.0f), x);
+    vf shifted = x + V_ROUND;
+    vf f = x - (shifted - V_ROUND);
+    vf p = f * 1.326472729e-03f + 9.671512648e-03f;
+    p = p * f + 5.550733743e-02f;
+    p = p * f + 2.402224209e-01f;
+    p = p * f + 6.931469776e-01f;
+    p = p * f + 1.0f;
+    return vscale_bits(p, shifted);
+}
+
+/* 2^x, 2 ulp; above 127.99 it stays at 3.4e38. */
+V_INLINE vf vexp2(vf x)
+{
+    return vexp2_decay(vmin(vset(127.99f), x));
+}
+
+/* e^x, 2 ulp; stays at 3e38 above 88, is 0 below -88. */
+V_INLINE vf vexp(vf x)
+{
+    x = vmin(vset(88.0f), vmax(vset(-88.02969f), x));
+    vf shifted = x * 1.442695041f + V_ROUND;
+    vf n = shifted - V_ROUND;
+    vf f = x - n * 0.693359375f + n * 2.12194440e-4f;
+    vf p = f * 1.381314669e-03f + 8.369418775e-03f;
+    p = p * f + 4.166845674e-02f;
+    p = p * f + 1.666651479e-01f;
+    p = p * f + 4.999999305e-01f;
+    p = p * f * f + f + 1.0f;
+    return vscale_bits(p, shifted);
+}
+
+/* ln x for x > 0 (smaller counts as the smallest normal number), 2 ulp also near 1. */
+V_INLINE vf vlog(vf x)
+{
+    x = vmax(vset(1.17549435e-38f), x);
+    /* x = m 2^n with m in [sqrt 1/2, sqrt 2) */
+    vi bits = (vi)((vu)x - 0x3f3504f3u);
+    vi n = bits >> 23;
+    vf m = (vf)((vu)x - ((vu)n << 23));
+    vf nf = __builtin_convertvector(n, vf);
+    vf f = m - 1.0f;
+    vf p = f * 6.746638870e-02f - 1.167565071e-01f;
+    p = p * f + 1.188816238e-01f;
+    p = p * f - 1.240558911e-01f;
+    p = p * f + 1.421955238e-01f;
+    p = p * f - 1.666799584e-01f;
+    p = p * f + 2.000211866e-01f;
+    p = p * f - 2.500000960e-01f;
+    p = p * f + 3.333331260e-01f;
+    vf ff = f * f;
+    vf small = p * f * ff - nf * 2.12194440e-4f - 0.5f * ff;
+    return small + f + nf * 0.693359375f;
+}
+
+/* ln(1 + y) for y >= 0, 3 ulp: the rounding of 1 + y is put right by its derivative. */
+V_INLINE vf vlog1p(vf y)
+{
+    vf w = 1.0f + y;
+    return vlog(w) + (y - (w - 1.0f)) / w;
+}
+
+/* ln(1 + e^x), x above 20: as PyTorch's, so the slope is 1 there. */
+V_INLINE vf vsoftplus(vf x)
+{
+    return vselect(x > 20.0f, x, vlog1p(vexp(x)));
+}
+
+V_INLINE vf vsigmoid(vf x)
+{
+    return 1.0f / (1.0f + vexp(-x));
+}
+
+V_INLINE vf vsoftplus_slope(vf x)
+{
+    return vselect(x > 20.0f, vset(1.0f), vsigmoid(x));
+}
+
+V_INLINE vf vsilu(vf x)
+{
+    return x / (1.0f + vexp(-x));
+}
+
+/* d silu(x) / dx, given s = sigmoid(x). */
+V_INLINE vf vsilu_slope(vf x, vf s)
+{
+    return s + x * s * (1.0f - s);
+}
+
+/* Sine and cosine of q quarter turns (q = angle 2/pi), |q| < 2^22, 1e-7 absolute: in this unit
+   nothing is lost by taking whole turns off. */
+V_INLINE void vsincos_quarter(vf q, vf *sine, vf *cosine)
+{
+    vf shifted = q + V_ROUND;
+    vf f = q - (shifted - V_ROUND);
+    vf z = f * f;
+    vf s = z * -4.602176996e-03f + 7.968022807e-02f;
+    s = s * z - 6.459634786e-01f;
+    s = (s * z + 1.570796322f) * f;
+    vf c = z * 9.040217080e-04f - 2.086028853e-02f;
+    c = c * z + 2.536692440e-01f;
+    c = c * z - 1.233700543f;
+    c = c * z + 1.0f;
+    vu quadrant = (vu)shifted;
+    vi odd = -(vi)(quadrant & 1u);
+    vu sign_s = (quadrant & 2u) << 30;
+    vu sign_c = ((quadrant + 1u) & 2u) << 30;
+    *sine = (vf)((vu)vselect(odd, c, s) ^ sign_s);
+    *cosine = (vf)((vu)vselect(odd, s, c) ^ sign_c);
+}
+
+#endif

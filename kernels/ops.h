@@ -1,0 +1,283 @@
+/*
+ * The contract of every operation: what a backend must implement. model/ is written against this
+ * page and never mentions a device.
+ *
+ * Letters, here and everywhere: B batch, T time (ticks of the layer's tier), M = B*T rows, H tier
+ * width, E inner width, N states, K taps, p pool, F frames, V codes. Tensors are row-major float
+ * unless said otherwise; `ld_x` is the number of floats between rows of x where it is not the
+ * width. `state` of stream b begins at state + b * ld_state.
+ *
+ * Rules for every operation:
+ *  - all pointers are backend memory; outputs do not overlap inputs unless said so;
+ *  - gradients of parameters are added to (+=), gradients of activations are set (=), except where
+ *    said so; a gradient of a state is replaced in place: gradient of the leaving state in, gradient
+ *    of the entering state out;
+ *  - T may be 0: then nothing happens;
+ *  - every sum has one order, fixed by the sizes: the same bits for every number of threads;
+ *  - with T = 1 the result of a stream depends on that stream alone, not on B (a batch of streams
+ *    sings what each would alone);
+ *  - nothing fails visibly: a backend keeps its first error until backend_sync.
+ * The CPU files are the readable definition.
+ */
+#ifndef HISS_KERNELS_OPS_H
+#define HISS_KERNELS_OPS_H
+
+#include "kernels/backend.h"
+#include "kernels/plan.h"
+
+/* y = x W^T + bias + add0 + add1. bias, add0, add1 may be NULL; add0, add1 have y's shape and
+   row distance n_out, and may be y itself. */
+struct linear_args {
+    float *y;           /* (B*T, n_out), ld_y */
+    const float *x;     /* (B*T, n_in), ld_x */
+    const float *w;     /* (n_out, n_in) */
+    const float *bias;  /* (n_out) */
+    const float *add0;  /* (B*T, n_out) */
+    const float *add1;  /* (B*T, n_out) */
+    int64_t ld_x, ld_y;
+    int n_batch;
+    int64_t n_time;
+    int n_in, n_out;
+};
+
+/* dx = dy W (or dx += dy W), dw += dy^T x, dbias += column sums of dy. Each may be NULL. */
+struct linear_backward_args {
+    float *dx;          /* (B*T, n_in), ld_dx */
+    float *dw;          /* (n_out, n_in) */
+    float *dbias;       /* (n_out) */
+    const float *dy;    /* (B*T, n_out), ld_dy */
+    const float *x;     /* (B*T, n_in), ld_x */
+    const float *w;     /* (n_out, n_in) */
+    bool add_to_dx;
+    int64_t ld_dx, ld_dy, ld_x;
+    int n_batch;
+    int64_t n_time;
+    int n_in, n_out;
+};
+
+/* u = silu(c), c_t = bias + sum_k w[k] x_{t-K+1+k}; inputs before the chunk come from the state,
+   (E, K-1), oldest first, which is left holding the last K-1 inputs. Mamba, Gu & Dao 2023. */
+struct conv_args {
+    float *u;          /* (B,T,E) */
+    const float *x;    /* (B,T,E), ld_x */
+    const float *w;    /* (E,K) */
+    const float *bias; /* (E) */
+    float *state;      /* (E,K-1) a stream */
+    int64_t ld_x, ld_state;
+    int n_batch;
+    int64_t n_time;
+    int inner, n_taps;
+};
+
+/* The state given is the one that ENTERED the chunk. c is computed again, not kept. */
+struct conv_backward_args {
+    float *dx;          /* (B,T,E), ld_dx */
+    float *dw;          /* (E,K) */
+    float *dbias;       /* (E) */
+    float *dstate;      /* (E,K-1) a stream, in place */
+    const float *du;    /* (B,T,E) */
+    const float *x;     /* (B,T,E), ld_x */
+    const float *w, *bias;
+    const float *state; /* (E,K-1) a stream, entering */
+    int64_t ld_dx, ld_x, ld_state; /* ld_state serves dstate too */
+    int n_batch;
+    int64_t n_time;
+    int inner, n_taps;
+};
+
+/* What a mixer's recurrence needs of its parameters, computed once a change of weights.
+     selective: A = -exp(A_log) (+ i A_imag)
+     lti:       dt = softplus(dt_bias), decay exp(dt A), input dt B, output C
+     s4d:       dt = exp(log_dt),       decay exp(dt A), input B (exp(dt A) - 1)/A, output C
+   The layout of coef is the backend's own (coef_size floats). */
+struct coef_args {
+    enum mixer_kind mixer;
+    bool complex_state;
+    int inner, n_state;
+    const float *a_log;  /* (E,N) */
+    const float *a_imag; /* (E,N); NULL if real */
+    const float *dt;     /* (E) lti: dt_bias, s4d: log_dt; NULL if selective */
+    const float *b, *c;  /* (E,N[,2]); NULL if selective */
+    float *coef;
+    /* backward only: gradient of coef in, gradients of the parameters out (+=) */
+    const float *dcoef;
+    float *da_log, *da_imag, *ddt, *db, *dc;
+};
+
+/* The recurrence, gate included. selective (model-spec 2.1; mamba_ssm's selective_scan):
+     dt = softplus(dt_raw + dt_bias), h = exp(dt A) h + dt B_t u, s = sum_n C_t h + D u
+   lti and s4d: h = decay h + input u, s = sum_n C h + D u. Complex state: s = 2 Re(sum C h) + D u.
+   y = s silu(z); without z, y = s.
+   `bc` holds B_t then C_t: (2N), or Re B, Im B, Re C, Im C: (4N). */
+struct scan_args {
+    enum mixer_kind mixer;
+    bool complex_state;
+    int n_batch;
+    int64_t n_time;
+    int inner, n_state;
+    float *y;             /* (B,T,E) */
+    const float *u;       /* (B,T,E) */
+    const float *z;       /* (B,T,E), ld_z; or NULL */
+    const float *dt_raw;  /* (B,T,E); selective only, as dt_bias and bc */
+    const float *dt_bias; /* (E) */
+    const float *bc;      /* (B,T,2N or 4N), ld_bc */
+    const float *coef;
+    const float *d;       /* (E) */
+    float *state;         /* h (E,N[,2]) a stream */
+    float *entering;      /* scan_entering_size floats, the states entering each chunk of the
+                             backend's own length, for the backward; NULL if there is none */
+    int64_t ld_z, ld_bc, ld_state;
+};
+
+/* Needs `entering` of the forward, and nothing else of size L N. */
+struct scan_backward_args {
+    struct scan_args forward; /* y and state are not looked at */
+    const float *dy;          /* (B,T,E) */
+    float *du;                /* (B,T,E) */
+    float *dz;                /* (B,T,E), ld_dz; if there is a z */
+    float *ddt_raw;           /* (B,T,E) selective */
+    float *dbc;               /* (B,T,2N or 4N), ld_dbc; selective; set, not added to */
+    float *ddt_bias;          /* (E) += ; selective */
+    float *dcoef;             /* += , in coef's layout */
+    float *dd;                /* (E) += */
+    float *dstate;            /* (E,N[,2]) a stream, in place */
+    int64_t ld_dz, ld_dbc;
+};
+
+/* Pools see time as frames of p ticks; f0 is the absolute index of the chunk's first fine tick, so
+   frame l holds ticks l*p .. l*p+p-1. F = (f0+T)/p - f0/p frames end inside the chunk. */
+struct frames_args {
+    float *frames;       /* (B,F,H*p), feature h*p+s, s = 0 oldest */
+    float *x;            /* (B,T,H) */
+    const float *add;    /* (B,T,H) added to x by emit; or NULL */
+    float *state;        /* gather: (p,H); emit: (up_shift,p,H); a stream */
+    int64_t ld_state;
+    int n_batch;
+    int64_t f0, n_time;  /* in fine ticks */
+    int width, pool, up_shift;
+};
+
+/* Loss of each row in nats, and its gradient. */
+struct cross_entropy_args {
+    float *nats;            /* (M): -ln softmax(logits)[target]; 0 where masked */
+    float *dlogits;         /* (M,V) = scale (softmax - onehot), 0 where masked; may be logits;
+                               NULL: not wanted */
+    const float *logits;    /* (M,V) */
+    const uint8_t *targets; /* (M) */
+    const uint8_t *mask;    /* (M) 1 counts, 0 does not; NULL: all count */
+    float scale;
+    int64_t n_rows;
+};
+
+/* The next code of each stream: design "Sampling". Stream i of the batch draws the noise of stream
+   `first_stream + i`. */
+struct sample_args {
+    uint8_t *codes;              /* (B) */
+    float *nats;                 /* (B): -ln p(code), untempered, untruncated, without guidance */
+    const float *logits;         /* (B,V) */
+    const float *without_label;  /* (B,V) for guidance; NULL: none */
+    struct sampling sampling;
+    int64_t n;                   /* index of the sample to be made */
+    uint32_t first_stream;
+    int n_batch;
+};
+
+/* A range of weights that is updated alike. */
+struct weight_range {
+    int64_t offset, size;
+    float lr;    /* of this step */
+    float decay; /* weight decay, decoupled */
+};
+
+/* AdamW (Loshchilov & Hutter 2019) with the gradient scaled to a global norm of at most `clip`,
+   and the moving average of the weights. If *grad_norm_sq is not finite, nothing changes. */
+struct adamw_args {
+    float *w, *m, *v, *average;  /* weights, moments, averaged weights (NULL: none) */
+    const float *g;
+    const double *grad_norm_sq;  /* one number, from sum_squares */
+    float clip;                  /* 0: no clipping */
+    float beta1, beta2, eps;
+    int64_t step;                /* 1 for the first update: bias correction */
+    float average_decay;
+    const struct weight_range *ranges; /* host memory */
+    int n_ranges;
+};
+
+struct ops {
+    const char *name; /* "cpu avx2", ... for `hiss info` and logs */
+    int scan_chunk;   /* ticks between the states a forward scan keeps */
+
+    /* Bytes of scratch that the operations of this plan need, for backend_reserve. */
+    size_t (*workspace)(const struct plan *plan, int n_batch, int64_t n_time, bool backward);
+    /* Floats in a layer's coef, 0 if it is no mixer. */
+    int64_t (*coef_size)(const struct layer *layer);
+
+    /* y[m] = w[codes[m]]; backward: dw[codes[m]] += dy[m]. */
+    void (*embed)(struct backend *be, float *y, const float *w, const uint8_t *codes,
+                  int64_t n_rows, int width);
+    void (*embed_backward)(struct backend *be, float *dw, const float *dy, const uint8_t *codes,
+                           int64_t n_rows, int width);
+    /* y[b,t] = x[b,t] + table[labels[b]], y = x for label -1; y may be x.
+       backward: dtable[labels[b]] += sum_t dy[b,t]. */
+    void (*label_add)(struct backend *be, float *y, const float *x, const float *table,
+                      const int32_t *labels, int n_batch, int64_t n_time, int width);
+    void (*label_add_backward)(struct backend *be, float *dtable, const float *dy,
+                               const int32_t *labels, int n_batch, int64_t n_time, int width);
+
+    /* y = x r w, r = 1/sqrt(mean x^2 + eps) a row, kept (M) for the backward (r may be NULL).
+       backward: dx += , dw += ; y is not needed. Zhang & Sennrich 2019. */
+    void (*rmsnorm)(struct backend *be, float *y, float *r, const float *x, const float *w,
+                    float eps, int64_t n_rows, int width);
+    void (*rmsnorm_backward)(struct backend *be, float *dx, float *dw, const float *dy,
+                             const float *x, const float *r, const float *w, int64_t n_rows,
+                             int width);
+
+    void (*linear)(struct backend *be, const struct linear_args *a);
+    void (*linear_backward)(struct backend *be, const struct linear_backward_args *a);
+    void (*conv_silu)(struct backend *be, const struct conv_args *a);
+    void (*conv_silu_backward)(struct backend *be, const struct conv_backward_args *a);
+    void (*coef)(struct backend *be, const struct coef_args *a);
+    void (*coef_backward)(struct backend *be, const struct coef_args *a);
+    void (*scan)(struct backend *be, const struct scan_args *a);
+    void (*scan_backward)(struct backend *be, const struct scan_backward_args *a);
+
+    /* y = gelu(x), the erf form; backward dx = dy gelu'(x), dx may be dy. n entries. */
+    void (*gelu)(struct backend *be, float *y, const float *x, int64_t n);
+    void (*gelu_backward)(struct backend *be, float *dx, const float *dy, const float *x,
+                          int64_t n);
+    /* y = a sigmoid(g) + add0 + add1 for x = [a | g] (M, 2 width); add0, add1 may be NULL, or y.
+       backward: dx (M, 2 width). */
+    void (*glu)(struct backend *be, float *y, const float *x, const float *add0, const float *add1,
+                int64_t n_rows, int width);
+    void (*glu_backward)(struct backend *be, float *dx, const float *dy, const float *x,
+                         int64_t n_rows, int width);
+    /* y += x. n entries. */
+    void (*add)(struct backend *be, float *y, const float *x, int64_t n);
+
+    /* gather: collects x into frames; the unfinished frame stays in the state, its dead slots 0.
+       backward: x holds dx (set), frames dframes, state dstate (in place). */
+    void (*frames_gather)(struct backend *be, const struct frames_args *a);
+    void (*frames_gather_backward)(struct backend *be, const struct frames_args *a);
+    /* emit: x at tick f = tick f mod p of frame f/p - up_shift (+ add), read before a frame that
+       ends at f is stored; frames before the first are 0. backward: x holds dx (read), frames
+       dframes (set), state dstate (in place). SaShiMi, Goel et al. 2022. */
+    void (*frames_emit)(struct backend *be, const struct frames_args *a);
+    void (*frames_emit_backward)(struct backend *be, const struct frames_args *a);
+
+    void (*cross_entropy)(struct backend *be, const struct cross_entropy_args *a);
+    void (*sample)(struct backend *be, const struct sample_args *a);
+
+    /* *sum = sum of x^2 in double. n entries. */
+    void (*sum_squares)(struct backend *be, double *sum, const float *x, int64_t n);
+    void (*adamw)(struct backend *be, const struct adamw_args *a);
+};
+
+/* Floats of scan_args.entering. */
+static inline int64_t scan_entering_size(const struct ops *ops, const struct layer *layer,
+                                         int n_batch, int64_t n_time)
+{
+    int64_t chunks = (n_time + ops->scan_chunk - 1) / ops->scan_chunk;
+    return n_batch * chunks * layer->inner * layer->n_state * (layer->complex_state ? 2 : 1);
+}
+
+#endif
