@@ -123,7 +123,8 @@ class Network:
         c, width = self.tiers[tier], self.width[tier]
         for i in range(c["layers"]):
             block = f"{stage}blocks.{i}."
-            for kind in ["s4d" if c["mixer"] == "s4d" else "mixer"] + ["ff"] * (c.get("ff", 0) > 0):
+            sublayers = ["s4d" if c["mixer"] == "s4d" else "mixer"]
+            for kind in sublayers + ["ff"] * (c.get("ff", 0) > 0):
                 if before:
                     self._step(before, tier=tier)
                 if kind == "s4d":
