@@ -208,7 +208,8 @@ struct ops {
     int scan_chunk;   /* ticks between the states a forward scan keeps */
 
     /* Bytes of scratch that the operations of this plan need, for backend_reserve. */
-    size_t (*workspace)(const struct plan *plan, int n_batch, int64_t n_time, bool backward);
+    size_t (*workspace)(struct backend *be, const struct plan *plan, int n_batch, int64_t n_time,
+                        bool backward);
     /* Floats in a layer's coef, 0 if it is no mixer. */
     int64_t (*coef_size)(const struct layer *layer);
 

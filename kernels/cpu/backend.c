@@ -1,0 +1,151 @@
+/* Opening the CPU backend, and its memory. */
+#define _GNU_SOURCE
+#include "kernels/backend.h"
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "kernels/cpu/cpu.h"
+
+#include <cblas.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+/* From here on a block is worth huge pages: fewer misses in the TLB. */
+enum { HUGE_PAGE = 2 << 20, HUGE_BLOCK = 4 << 20 };
+
+#if defined(__x86_64__)
+static bool has_avx2(void)
+{
+    /* clang 14 has no name for F16C */
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_F16C))
+        return false;
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi2");
+}
+#endif
+
+/* The best table this processor can run; the environment variable HISS_ISA=base asks for the plain
+   one. NULL with error_text. */
+static const struct ops *choose_ops(void)
+{
+    const char *isa = getenv("HISS_ISA");
+    if (isa && *isa && strcmp(isa, "base") != 0) {
+        error_set("HISS_ISA=%s is not known: leave it unset, or set it to base", isa);
+        return NULL;
+    }
+#if defined(__x86_64__)
+    if ((!isa || !*isa) && has_avx2())
+        return &cpu_ops_avx2;
+#endif
+    return &cpu_ops_base;
+}
+
+struct backend *backend_open(const char *name, int n_threads)
+{
+    if (strcmp(name, "cpu") != 0 && strcmp(name, "auto") != 0) {
+        error_set("there is no backend \"%s\" in this build: use cpu or auto", name);
+        return NULL;
+    }
+    if (n_threads < 0) {
+        error_set("%d threads: ask for 1 or more, or 0 for all there are", n_threads);
+        return NULL;
+    }
+    const struct ops *ops = choose_ops();
+    if (!ops)
+        return NULL;
+    struct cpu_backend *cpu = calloc(1, sizeof *cpu);
+    if (!cpu) {
+        error_set("out of memory for a backend");
+        return NULL;
+    }
+    cpu->base.ops = ops;
+    cpu->pool = pool_open(n_threads ? n_threads : thread_count_available());
+    if (!cpu->pool) {
+        free(cpu);
+        return NULL;
+    }
+    /* our pool cuts the work; a product that spread itself over threads would depend on them */
+    openblas_set_num_threads(1);
+    return &cpu->base;
+}
+
+void backend_close(struct backend *be)
+{
+    if (!be)
+        return;
+    pool_close(cpu_of(be)->pool);
+    free(cpu_of(be)->scratch);
+    free(be);
+}
+
+void *backend_alloc(struct backend *be, size_t bytes)
+{
+    size_t align = bytes >= HUGE_BLOCK ? HUGE_PAGE : ARENA_ALIGN;
+    void *memory = NULL;
+    if (bytes <= SIZE_MAX - align) {
+        size_t size = bytes ? (bytes + align - 1) / align * align : align;
+        memory = aligned_alloc(align, size);
+        if (memory && align == HUGE_PAGE)
+            madvise(memory, size, MADV_HUGEPAGE);
+        if (memory)
+            memset(memory, 0, size);
+    }
+    if (!memory)
+        error_set("out of memory: %.1f MiB were asked for", (double)bytes / (1 << 20));
+    return memory;
+}
+
+void backend_free(struct backend *be, void *memory)
+{
+    free(memory);
+}
+
+void backend_upload(struct backend *be, void *to, const void *from_host, size_t bytes)
+{
+    if (bytes)
+        memcpy(to, from_host, bytes);
+}
+
+void backend_download(struct backend *be, void *to_host, const void *from, size_t bytes)
+{
+    if (bytes)
+        memcpy(to_host, from, bytes);
+}
+
+void backend_copy(struct backend *be, void *to, const void *from, size_t bytes)
+{
+    if (bytes)
+        memcpy(to, from, bytes);
+}
+
+void backend_zero(struct backend *be, void *memory, size_t bytes)
+{
+    if (bytes)
+        memset(memory, 0, bytes);
+}
+
+bool backend_reserve(struct backend *be, size_t bytes)
+{
+    struct cpu_backend *cpu = cpu_of(be);
+    if (bytes <= cpu->scratch_size)
+        return true;
+    char *scratch = backend_alloc(be, bytes);
+    if (!scratch)
+        return error_prefix("scratch memory");
+    free(cpu->scratch);
+    cpu->scratch = scratch;
+    cpu->scratch_size = bytes;
+    return true;
+}
+
+bool backend_sync(struct backend *be)
+{
+    return true;
+}

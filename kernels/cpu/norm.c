@@ -1,0 +1,124 @@
+/* RMSNorm and its gradient. */
+#include "kernels/cpu/rounds.h"
+#include "kernels/cpu/vec.h"
+
+#include <math.h>
+
+enum { NORM_GRAD_ROWS = 512 }; /* rows in one partial sum of dw */
+
+struct norm_job {
+    float *y, *r;
+    const float *x, *w;
+    float eps;
+    int64_t n_rows;
+    int width;
+};
+
+static void norm_round(void *arg, int64_t i, int thread)
+{
+    const struct norm_job *job = arg;
+    int width = job->width, whole = width / V_LANES * V_LANES, rest = width - whole;
+    int64_t end = min_of(job->n_rows, (i + 1) * CPU_ROW_BLOCK);
+    for (int64_t row = i * CPU_ROW_BLOCK; row < end; row++) {
+        const float *x = job->x + row * width, *w = job->w;
+        float *y = job->y + row * width;
+        vf s = {0};
+        for (int j = 0; j < whole; j += V_LANES)
+            s += vload(x + j) * vload(x + j);
+        if (rest) {
+            vf last = vload_n(x + whole, rest);
+            s += last * last;
+        }
+        float r = 1.0f / sqrtf(vsum(s) / (float)width + job->eps);
+        for (int j = 0; j < whole; j += V_LANES)
+            vstore(y + j, vload(x + j) * r * vload(w + j));
+        if (rest)
+            vstore_n(y + whole, vload_n(x + whole, rest) * r * vload_n(w + whole, rest), rest);
+        if (job->r)
+            job->r[row] = r;
+    }
+}
+
+static void op_rmsnorm(struct backend *be, float *y, float *r, const float *x, const float *w,
+                       float eps, int64_t n_rows, int width)
+{
+    struct norm_job job = {y, r, x, w, eps, n_rows, width};
+    run_rounds(be, norm_round, &job, blocks_of(n_rows, CPU_ROW_BLOCK), n_rows * width);
+}
+
+struct norm_backward_job {
+    float *dx;
+    const float *dy, *x, *r, *w;
+    float *parts; /* (PARTIALS_MAX, stride) of dw */
+    int64_t stride;
+    int64_t first; /* block of round 0 */
+    int64_t n_rows;
+    int width;
+};
+
+static int64_t norm_part_stride(int width)
+{
+    return (width + 15) / 16 * 16;
+}
+
+static size_t norm_backward_workspace(int64_t n_rows, int width)
+{
+    int64_t n_parts = min_of(PARTIALS_MAX, blocks_of(n_rows, NORM_GRAD_ROWS));
+    return (size_t)(n_parts * norm_part_stride(width)) * sizeof(float);
+}
+
+/* With x' = x r: dx = r (dy w - x' mean(dy w x')), dw = sum dy x'. */
+static void norm_backward_round(void *arg, int64_t i, int thread)
+{
+    const struct norm_backward_job *job = arg;
+    const float *w = job->w;
+    int width = job->width, whole = width / V_LANES * V_LANES, rest = width - whole;
+    float *dw = job->parts + i * job->stride;
+    memset(dw, 0, (size_t)width * sizeof(float));
+    int64_t begin = (job->first + i) * NORM_GRAD_ROWS;
+    int64_t end = min_of(job->n_rows, begin + NORM_GRAD_ROWS);
+    for (int64_t row = begin; row < end; row++) {
+        const float *x = job->x + row * width, *dy = job->dy + row * width;
+        float *dx = job->dx + row * width;
+        float r = job->r[row];
+        vf s = {0};
+        for (int j = 0; j < whole; j += V_LANES) {
+            vf dyx = vload(dy + j) * vload(x + j);
+            s += dyx * vload(w + j);
+            vstore(dw + j, vload(dw + j) + dyx * r);
+        }
+        if (rest) {
+            vf dyx = vload_n(dy + whole, rest) * vload_n(x + whole, rest);
+            s += dyx * vload_n(w + whole, rest);
+            vstore_n(dw + whole, vload_n(dw + whole, rest) + dyx * r, rest);
+        }
+        float c = vsum(s) * r * r / (float)width;
+        for (int j = 0; j < whole; j += V_LANES) {
+            vf d = vload(dy + j) * vload(w + j) - vload(x + j) * c;
+            vstore(dx + j, vload(dx + j) + d * r);
+        }
+        if (rest) {
+            vf d = vload_n(dy + whole, rest) * vload_n(w + whole, rest) -
+                   vload_n(x + whole, rest) * c;
+            vstore_n(dx + whole, vload_n(dx + whole, rest) + d * r, rest);
+        }
+    }
+}
+
+static void op_rmsnorm_backward(struct backend *be, float *dx, float *dw, const float *dy,
+                                const float *x, const float *r, const float *w, int64_t n_rows,
+                                int width)
+{
+    struct norm_backward_job job = {
+        .dx = dx, .dy = dy, .x = x, .r = r, .w = w,
+        .parts = scratch_of(be, norm_backward_workspace(n_rows, width)),
+        .stride = norm_part_stride(width),
+        .n_rows = n_rows, .width = width,
+    };
+    int64_t n_blocks = blocks_of(n_rows, NORM_GRAD_ROWS);
+    for (; job.first < n_blocks; job.first += PARTIALS_MAX) {
+        int n = (int)min_of(PARTIALS_MAX, n_blocks - job.first);
+        run_rounds(be, norm_backward_round, &job, n, (int64_t)n * NORM_GRAD_ROWS * width);
+        partials_add(be, dw, job.parts, job.stride, n, width);
+    }
+}
