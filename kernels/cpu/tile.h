@@ -1,0 +1,126 @@
+/*
+ * Tiles: n rows of eight channels, so that a channel is a lane. Activations are token-major (a row a
+ * tick), states and weights channel-major (a row a channel): the functions here bring both to tiles
+ * and back. The last channels of a width that is no multiple of eight travel in a tile whose other
+ * lanes are 0.
+ */
+#ifndef HISS_KERNELS_CPU_TILE_H
+#define HISS_KERNELS_CPU_TILE_H
+
+#include "kernels/cpu/vec.h"
+
+/* Channels of the tile that begins at channel e. */
+static inline int tile_lanes(int width, int e)
+{
+    return width - e < V_LANES ? width - e : V_LANES;
+}
+
+/* tile[r] = src[r * ld .. + lanes] */
+static inline void tile_load(float *tile, const float *src, int64_t ld, int64_t n_rows, int lanes)
+{
+    if (lanes == V_LANES)
+        for (int64_t r = 0; r < n_rows; r++)
+            vstore(tile + r * V_LANES, vload(src + r * ld));
+    else
+        for (int64_t r = 0; r < n_rows; r++)
+            vstore(tile + r * V_LANES, vload_n(src + r * ld, lanes));
+}
+
+static inline void tile_store(float *dst, int64_t ld, const float *tile, int64_t n_rows, int lanes)
+{
+    if (lanes == V_LANES)
+        for (int64_t r = 0; r < n_rows; r++)
+            vstore(dst + r * ld, vload(tile + r * V_LANES));
+    else
+        for (int64_t r = 0; r < n_rows; r++)
+            vstore_n(dst + r * ld, vload(tile + r * V_LANES), lanes);
+}
+
+V_INLINE vf vpair_low(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+}
+
+V_INLINE vf vpair_high(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+}
+
+V_INLINE vf vquad_low(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+}
+
+V_INLINE vf vquad_high(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+}
+
+V_INLINE vf vhalf_low(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+}
+
+V_INLINE vf vhalf_high(vf a, vf b)
+{
+    return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+}
+
+/* to[i * ld_to + j] = from[j * ld_from + i], 8 by 8. */
+static inline void tile_transpose(float *to, int64_t ld_to, const float *from, int64_t ld_from)
+{
+    vf pair[8], quad[8];
+    for (int i = 0; i < 8; i += 2) {
+        vf a = vload(from + i * ld_from), b = vload(from + (i + 1) * ld_from);
+        pair[i] = vpair_low(a, b);
+        pair[i + 1] = vpair_high(a, b);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        quad[i] = vquad_low(pair[i], pair[i + 2]);
+        quad[i + 1] = vquad_high(pair[i], pair[i + 2]);
+        quad[i + 2] = vquad_low(pair[i + 1], pair[i + 3]);
+        quad[i + 3] = vquad_high(pair[i + 1], pair[i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        vstore(to + i * ld_to, vhalf_low(quad[i], quad[i + 4]));
+        vstore(to + (i + 4) * ld_to, vhalf_high(quad[i], quad[i + 4]));
+    }
+}
+
+/* A tile from rows of channels: tile[r][lane] = src[lane * n_rows + r]. */
+static inline void tile_gather(float *tile, const float *src, int n_rows, int lanes)
+{
+    int r = 0;
+    if (lanes == V_LANES)
+        for (; r + 8 <= n_rows; r += 8)
+            tile_transpose(tile + r * V_LANES, V_LANES, src + r, n_rows);
+    for (; r < n_rows; r++)
+        for (int lane = 0; lane < V_LANES; lane++)
+            tile[r * V_LANES + lane] = lane < lanes ? src[lane * n_rows + r] : 0.0f;
+}
+
+static inline void tile_scatter(float *dst, const float *tile, int n_rows, int lanes)
+{
+    int r = 0;
+    if (lanes == V_LANES)
+        for (; r + 8 <= n_rows; r += 8)
+            tile_transpose(dst + r, n_rows, tile + r * V_LANES, V_LANES);
+    for (; r < n_rows; r++)
+        for (int lane = 0; lane < lanes; lane++)
+            dst[lane * n_rows + r] = tile[r * V_LANES + lane];
+}
+
+/* Lane i of the result is the sum of the lanes of row[i], added in a tree. */
+V_INLINE vf vsum_rows(const vf row[8])
+{
+    vf s[4], q[2];
+    for (int i = 0; i < 4; i++) {
+        vf a = row[2 * i], b = row[2 * i + 1];
+        s[i] = vpair_low(a, b) + vpair_high(a, b);
+    }
+    for (int i = 0; i < 2; i++)
+        q[i] = vquad_low(s[2 * i], s[2 * i + 1]) + vquad_high(s[2 * i], s[2 * i + 1]);
+    return vhalf_low(q[0], q[1]) + vhalf_high(q[0], q[1]);
+}
+
+#endif
