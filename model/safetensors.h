@@ -2,8 +2,8 @@
  * The safetensors file format (huggingface.co/docs/safetensors): 8 bytes of header length, little
  * endian; a JSON header of names, types, shapes and offsets; then the tensors' bytes.
  *
- * Reading trusts nothing: every length, offset and shape is checked against the file before use, and
- * tensors may neither overlap nor leave gaps. Writing goes beside and renames (base/file.h).
+ * Reading trusts nothing: every length, offset and shape is checked against the file before use,
+ * and tensors may neither overlap nor leave gaps. Writing goes beside and renames (base/file.h).
  *
  * One thread per object.
  */
@@ -24,7 +24,7 @@ struct tensor_entry {
     int n_dims;
     int64_t shape[TENSOR_DIMS_MAX];
     int64_t n_entries;
-    const unsigned char *data; /* in the file's bytes, n_bytes of them, little endian, unaligned */
+    const unsigned char *data; /* in the file's bytes, little endian, perhaps unaligned */
     size_t n_bytes;
 };
 
@@ -33,12 +33,14 @@ struct safetensors {
     char *bytes; /* the whole file */
     size_t size;
     int n_tensors;
-    struct tensor_entry *tensors; /* by offset */
+    struct tensor_entry *tensors;  /* by offset */
+    struct tensor_entry **by_name; /* the same, for safetensors_find */
     int n_metadata;
     char **metadata; /* key, value, key, value, ...: 2 n_metadata strings */
 };
 
-/* Reads and checks a file. False with error_text that names the file and what is wrong. */
+/* Reads and checks a file; only regular files are opened. Headers are read up to 16 MB, names up to
+   TENSOR_NAME_MAX - 1 bytes. False with error_text that names the file and what is wrong. */
 bool safetensors_open(struct safetensors *st, const char *path);
 void safetensors_close(struct safetensors *st);
 
@@ -57,7 +59,7 @@ struct tensor_out {
     const float *data;
 };
 
-/* Writes path beside and renames. metadata: 2 n_metadata strings, UTF-8. */
+/* Writes path beside and renames. metadata: 2 n_metadata strings, UTF-8, no key twice. */
 bool safetensors_write(const char *path, const struct tensor_out *tensors, int n_tensors,
                        const char *const *metadata, int n_metadata);
 
