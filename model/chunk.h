@@ -50,14 +50,16 @@ struct chunk {
     int n_batch;
     int64_t max_time;
 
-    struct arena arena;       /* everything below that is backend memory */
-    struct layer_tape *inner; /* a layer */
-    float **value;            /* a layer: what it made, (B, ticks, width) */
-    float **dvalue;           /* a layer: gradient of it; several may share memory */
+    void *memory;             /* all of the backend memory below */
+    struct layer_tape *inner; /* of each layer; without TAPE_ALL they share memory */
+    float **value;            /* of each layer: what it made, (B, ticks, width) */
+    float **dvalue;           /* of each layer: gradient of it; several may share memory */
     float *dcoef;             /* net->coef_size */
     float *entering_state;    /* (B, plan.state_size): the state before this chunk */
     float *scratch_state;     /* the same, for recomputing */
-    struct arena scratch;     /* a layer's own while it works */
+    float *scratch_dstate;    /* the same, where the caller has none */
+    void *scratch;            /* a layer's own while it works */
+    size_t scratch_size;
 
     /* the chunk being run */
     int64_t n0, n_time;

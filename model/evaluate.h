@@ -15,7 +15,8 @@ struct evaluator {
     uint8_t *in, *targets; /* backend memory (chunk.max_time) */
     int32_t *label;        /* backend memory (1) */
     float *nats;           /* backend memory (chunk.max_time) */
-    float *host_nats;
+    float *host_nats;      /* (chunk.max_time) */
+    uint8_t *host_in;      /* (chunk.max_time) */
 };
 
 /* Samples go through in chunks of at most max_time. False with error_text. */

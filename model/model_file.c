@@ -76,26 +76,21 @@ static bool file_find(char out[FILE_PATH_MAX], const char *path)
 
 /* Identity. */
 
-static void id_make(char id[MODEL_ID_MAX], const char *config, const struct plan *plan,
-                    const float *weights)
-{
-    SHA2_CTX sha;
-    SHA256Init(&sha);
-    SHA256Update(&sha, (const uint8_t *)config, strlen(config));
-    for (int i = 0; i < plan->n_params; i++) {
-        const struct param *p = &plan->params[i];
-        SHA256Update(&sha, (const uint8_t *)(weights + p->offset), (size_t)p->size * sizeof(float));
-    }
-    SHA256End(&sha, id);
-}
-
 bool model_file_id(char id[MODEL_ID_MAX], const struct config *config, const struct plan *plan,
                    const float *weights)
 {
     char *text = config_format(config);
     if (!text)
         return false;
-    id_make(id, text, plan, weights);
+    SHA2_CTX sha;
+    SHA256Init(&sha);
+    SHA256Update(&sha, (const uint8_t *)text, strlen(text));
+    for (int i = 0; i < plan->n_params; i++) {
+        const struct param *p = &plan->params[i];
+        SHA256Update(&sha, (const uint8_t *)(weights + p->offset),
+                     (size_t)p->size * sizeof(float));
+    }
+    SHA256End(&sha, id);
     free(text);
     return true;
 }

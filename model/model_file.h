@@ -16,8 +16,8 @@ enum { MODEL_ID_MAX = 65 }; /* SHA-256 in hex, 0 included */
 struct model_file {
     struct config config;
     struct plan plan;
-    float *weights;           /* plan.weights_size floats, gaps 0 */
-    char id[MODEL_ID_MAX];    /* SHA-256 of hiss.config's bytes and the tensor bytes in plan order */
+    float *weights;           /* plan.weights_size floats, gaps 0, aligned to ARENA_ALIGN */
+    char id[MODEL_ID_MAX];    /* SHA-256 of config_format's bytes and the F32 bytes in plan order */
     float temperature, top_p; /* hiss.sampling, or 1, 1, 1 */
     float guidance;
     int n_metadata; /* all of __metadata__ but hiss.config, foreign keys too */
@@ -28,7 +28,7 @@ struct model_file {
 bool model_file_load(struct model_file *m, const char *path);
 
 /* Writes `path` whole or not at all. weights: plan.weights_size floats. metadata: 2 n_metadata
-   strings, without hiss.config. */
+   strings, without hiss.config, no key twice. Weights that are not finite are refused. */
 bool model_file_save(const char *path, const struct config *config, const struct plan *plan,
                      const float *weights, const char *const *metadata, int n_metadata);
 

@@ -30,9 +30,9 @@ struct trainer {
     int64_t step;        /* optimiser steps asked for so far, skipped ones included */
     int64_t n_updates;   /* those that changed the weights */
     float *grads, *m, *v, *average; /* backend memory, laid out as the weights */
-    float *nats;         /* backend memory (micro_batch, clip) */
-    float *host_nats;
-    uint8_t *in, *targets, *mask; /* backend memory (micro_batch, slice or clip) */
+    float *nats;                  /* backend memory (micro_batch, slice or clip) */
+    uint8_t *in, *targets, *mask; /* likewise */
+    float *host_nats;             /* likewise, host memory */
     uint8_t *host_codes;
     int32_t *labels;     /* backend memory (micro_batch) */
     double *grad_norm_sq;
@@ -40,7 +40,8 @@ struct trainer {
     float *dstate;
     struct state state;
     struct chunk chunk;
-    struct weight_range *ranges;
+    struct weight_range *ranges; /* parameters that are updated alike */
+    double *range_own_lr;        /* of each range: param.own_lr */
     int n_ranges;
     bool averaged_in_use;
 };

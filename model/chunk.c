@@ -1,0 +1,329 @@
+#include "model/chunk.h"
+
+#include "base/error.h"
+#include "model/layers.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+static const struct layer_functions *const table[LAYER_KINDS] = {
+    [LAYER_EMBED] = &layer_embed, [LAYER_LABEL] = &layer_label, [LAYER_MIXER] = &layer_mamba,
+    [LAYER_FF] = &layer_ff,       [LAYER_DOWN] = &layer_down,   [LAYER_UP] = &layer_up,
+    [LAYER_HEAD] = &layer_head,
+};
+
+const struct layer_functions *layer_functions_of(const struct layer *l)
+{
+    return l->kind == LAYER_MIXER && l->mixer == MIXER_S4D ? &layer_s4d : table[l->kind];
+}
+
+/* Tier of the value a layer reads. */
+static int tier_in(const struct plan *plan, const struct layer *l)
+{
+    return l->in < 0 ? 0 : plan->layers[l->in].tier;
+}
+
+static bool keeps_shape(const struct layer *l)
+{
+    return l->kind == LAYER_LABEL || l->kind == LAYER_MIXER || l->kind == LAYER_FF;
+}
+
+/* --- memory ------------------------------------------------------------------------------------ */
+
+/* The most ticks a chunk can have in a tier, whatever sample it begins with. */
+static int64_t max_ticks(const struct chunk *c, int tier)
+{
+    int64_t rate = c->net->plan.rate[tier];
+    return (c->max_time + rate - 1) / rate;
+}
+
+static void cut_values(struct chunk *c, struct arena *a)
+{
+    const struct plan *plan = &c->net->plan;
+    for (int i = 0; i < plan->n_layers; i++) {
+        const struct layer *l = &plan->layers[i];
+        c->value[i] = arena_floats(a, c->n_batch * max_ticks(c, l->tier) * l->width);
+    }
+}
+
+/* From the last layer to the first: a layer that keeps its input's shape turns the gradient of its
+   output into that of its input in place, unless the input's gradient has a second source. */
+static void cut_gradients(struct chunk *c, struct arena *a)
+{
+    const struct plan *plan = &c->net->plan;
+    int last = plan->n_layers - 1; /* the head: its gradient is the caller's dlogits */
+    c->dvalue[last] = NULL;
+    for (int i = 0; i < last; i++)
+        c->dvalue[i] = NULL;
+    for (int i = last; i > 0; i--) {
+        const struct layer *l = &plan->layers[i], *in = &plan->layers[l->in];
+        if (keeps_shape(l) && !l->in_is_skip)
+            c->dvalue[l->in] = c->dvalue[i];
+        else
+            c->dvalue[l->in] = arena_floats(a, c->n_batch * max_ticks(c, in->tier) * in->width);
+    }
+}
+
+static void cut_tapes(struct chunk *c, struct arena *a)
+{
+    const struct plan *plan = &c->net->plan;
+    size_t begin = a->used, end = begin;
+    for (int i = 0; i < plan->n_layers; i++) {
+        const struct layer *l = &plan->layers[i];
+        if (c->tape != TAPE_ALL)
+            arena_reset(a, begin);
+        layer_functions_of(l)->cut_tape(&c->inner[i], a, c->net, l, c->n_batch,
+                                        max_ticks(c, tier_in(plan, l)), max_ticks(c, l->tier),
+                                        c->tape != TAPE_NONE);
+        if (a->used > end)
+            end = a->used;
+    }
+    arena_alloc(a, end - a->used);
+}
+
+static size_t scratch_size(const struct chunk *c)
+{
+    const struct plan *plan = &c->net->plan;
+    size_t most = 0;
+    for (int i = 0; i < plan->n_layers; i++) {
+        const struct layer *l = &plan->layers[i];
+        struct layer_scratch ignored;
+        struct arena dry;
+        arena_init_dry(&dry);
+        layer_functions_of(l)->cut_scratch(&ignored, &dry, l, c->n_batch,
+                                           max_ticks(c, tier_in(plan, l)),
+                                           max_ticks(c, l->tier), c->tape != TAPE_NONE);
+        if (dry.peak > most)
+            most = dry.peak;
+    }
+    return most;
+}
+
+static void cut(struct chunk *c, struct arena *a)
+{
+    const struct plan *plan = &c->net->plan;
+    cut_values(c, a);
+    cut_tapes(c, a);
+    c->scratch = arena_alloc(a, c->scratch_size);
+    if (c->tape != TAPE_NONE) {
+        cut_gradients(c, a);
+        c->dcoef = arena_floats(a, c->net->coef_size);
+        c->entering_state = arena_floats(a, c->n_batch * plan->state_size);
+        c->scratch_state = arena_floats(a, c->n_batch * plan->state_size);
+        c->scratch_dstate = arena_floats(a, c->n_batch * plan->state_size);
+    }
+}
+
+static bool alloc_tables(struct chunk *c, struct net *net, int n_batch, int64_t max_time,
+                         enum tape tape)
+{
+    size_t n = (size_t)net->plan.n_layers;
+    *c = (struct chunk){.net = net, .tape = tape, .n_batch = n_batch, .max_time = max_time};
+    c->inner = calloc(n, sizeof *c->inner);
+    c->value = calloc(n, sizeof *c->value);
+    c->dvalue = calloc(n, sizeof *c->dvalue);
+    c->scratch_size = scratch_size(c);
+    return c->inner && c->value && c->dvalue;
+}
+
+bool chunk_open(struct chunk *c, struct net *net, int n_batch, int64_t max_time, enum tape tape)
+{
+    struct backend *be = net->be;
+    struct arena dry, arena;
+    if (!alloc_tables(c, net, n_batch, max_time, tape)) {
+        error_set("out of memory for a network's tables");
+        goto fail;
+    }
+    arena_init_dry(&dry);
+    cut(c, &dry);
+    c->memory = backend_alloc(be, dry.peak);
+    if (!c->memory ||
+        !backend_reserve(be, be->ops->workspace(be, &net->plan, n_batch, max_time,
+                                                tape != TAPE_NONE)))
+        goto fail;
+    arena_init(&arena, c->memory, dry.peak);
+    cut(c, &arena);
+    return true;
+fail:
+    chunk_close(c);
+    return false;
+}
+
+void chunk_close(struct chunk *c)
+{
+    if (c->memory)
+        backend_free(c->net->be, c->memory);
+    free(c->inner);
+    free(c->value);
+    free(c->dvalue);
+    *c = (struct chunk){0};
+}
+
+size_t chunk_memory(struct net *net, int n_batch, int64_t max_time, enum tape tape)
+{
+    struct chunk c;
+    struct arena dry;
+    arena_init_dry(&dry);
+    if (alloc_tables(&c, net, n_batch, max_time, tape))
+        cut(&c, &dry);
+    chunk_close(&c);
+    return dry.peak + net->be->ops->workspace(net->be, &net->plan, n_batch, max_time,
+                                              tape != TAPE_NONE);
+}
+
+/* --- walks ------------------------------------------------------------------------------------- */
+
+static struct layer_run layer_view(struct chunk *c, int i, float *state)
+{
+    struct net *net = c->net;
+    const struct plan *plan = &net->plan;
+    const struct layer *l = &plan->layers[i];
+    struct arena scratch;
+    struct layer_run r = {
+        .chunk = c,
+        .layer = l,
+        .ops = net->be->ops,
+        .be = net->be,
+        .tape = &c->inner[i],
+        .n_batch = c->n_batch,
+        .n_in = plan_ticks(plan, tier_in(plan, l), c->n0, c->n_time),
+        .n_out = plan_ticks(plan, l->tier, c->n0, c->n_time),
+        .in = l->in < 0 ? NULL : c->value[l->in],
+        .skip = l->skip < 0 ? NULL : c->value[l->skip],
+        .out = c->value[i],
+        .state = state + l->state_offset,
+        .ld_state = plan->state_size,
+        .coef = net->coef + net->coef_offset[i],
+        .weights = net->weights,
+    };
+    arena_init(&scratch, c->scratch, c->scratch_size);
+    layer_functions_of(l)->cut_scratch(&r.scratch, &scratch, l, c->n_batch, r.n_in, r.n_out,
+                                       c->tape != TAPE_NONE);
+    return r;
+}
+
+static size_t state_bytes(const struct chunk *c)
+{
+    return (size_t)c->n_batch * (size_t)c->net->plan.state_size * sizeof(float);
+}
+
+float *chunk_forward(struct chunk *c, struct state *state, const uint8_t *codes,
+                     const int32_t *labels, int64_t n_time)
+{
+    const struct plan *plan = &c->net->plan;
+    assert(n_time <= c->max_time && state->n_batch == c->n_batch);
+    c->n0 = state->n;
+    c->n_time = n_time;
+    c->codes = codes;
+    c->labels = labels;
+    if (c->tape != TAPE_NONE)
+        backend_copy(c->net->be, c->entering_state, state->data, state_bytes(c));
+    for (int i = 0; i < plan->n_layers; i++) {
+        struct layer_run r = layer_view(c, i, state->data);
+        if (r.n_in > 0 || r.n_out > 0) /* a tier without a tick rests */
+            layer_functions_of(r.layer)->forward(&r);
+    }
+    state->n += n_time;
+    return c->value[plan->n_layers - 1];
+}
+
+/* Brings the gradient of what layer i made to what it added and read; the layer itself adds its own
+   part to din later. */
+static void backward_residual(struct chunk *c, const struct layer_run *r, float *dout)
+{
+    const struct layer *l = r->layer;
+    int64_t n = r->n_batch * r->n_out * l->width;
+    if (l->skip >= 0) /* met before any other source of this gradient: see plan.h, in_is_skip */
+        backend_copy(r->be, c->dvalue[l->skip], dout, (size_t)n * sizeof(float));
+    if (keeps_shape(l) && l->in_is_skip)
+        r->ops->add(r->be, r->din, dout, n);
+}
+
+void chunk_backward(struct chunk *c, const float *dlogits, float *dstate, float *grads)
+{
+    const struct plan *plan = &c->net->plan;
+    struct backend *be = c->net->be;
+    assert(c->tape != TAPE_NONE);
+    backend_zero(be, c->dcoef, (size_t)c->net->coef_size * sizeof(float));
+    if (!dstate) {
+        dstate = c->scratch_dstate;
+        backend_zero(be, dstate, state_bytes(c));
+    }
+    if (c->tape == TAPE_VALUES) /* each layer touches its own part alone: one copy serves all */
+        backend_copy(be, c->scratch_state, c->entering_state, state_bytes(c));
+    for (int i = plan->n_layers - 1; i >= 0; i--) {
+        struct layer_run r = layer_view(c, i, c->scratch_state);
+        const struct layer *l = r.layer;
+        const struct layer_functions *f = layer_functions_of(l);
+        if (r.n_in == 0 && r.n_out == 0)
+            continue;
+        if (c->tape == TAPE_VALUES) {
+            float *out = r.out;
+            r.out = NULL;
+            f->forward(&r);
+            r.out = out;
+        }
+        float *dout = i == plan->n_layers - 1 ? (float *)dlogits : c->dvalue[i];
+        r.dout = dout;
+        r.din = l->in < 0 ? NULL : c->dvalue[l->in];
+        r.entering_state = c->entering_state + l->state_offset;
+        r.dstate = dstate + l->state_offset;
+        r.dcoef = c->dcoef + c->net->coef_offset[i];
+        r.grads = grads;
+        backward_residual(c, &r, dout);
+        f->backward(&r);
+    }
+    net_coef_backward(c->net, grads, c->dcoef);
+}
+
+/* --- what several kinds of layers share -------------------------------------------------------- */
+
+void run_norm(struct layer_run *r, float *y)
+{
+    r->ops->rmsnorm(r->be, y, r->tape->norm_r, r->in, run_weight(r, PARAM_NORM),
+                    r->chunk->net->plan.norm_eps, r->n_batch * r->n_in, r->layer->width_in);
+}
+
+void run_norm_backward(struct layer_run *r, const float *dy)
+{
+    r->ops->rmsnorm_backward(r->be, r->din, run_grad(r, PARAM_NORM), dy, r->in, r->tape->norm_r,
+                             run_weight(r, PARAM_NORM), r->n_batch * r->n_in, r->layer->width_in);
+}
+
+void run_linear(struct layer_run *r, float *y, const float *x, enum param_role weight,
+                enum param_role bias, int64_t n, int n_in, int n_out)
+{
+    r->ops->linear(r->be, &(struct linear_args){
+                              .y = y,
+                              .x = x,
+                              .w = run_weight(r, weight),
+                              .bias = bias == PARAM_ROLES ? NULL : run_weight(r, bias),
+                              .ld_x = n_in,
+                              .ld_y = n_out,
+                              .n_batch = r->n_batch,
+                              .n_time = n,
+                              .n_in = n_in,
+                              .n_out = n_out,
+                          });
+}
+
+void run_linear_backward(struct layer_run *r, float *dx, const float *dy, const float *x,
+                         enum param_role weight, enum param_role bias, int64_t n, int n_in,
+                         int n_out)
+{
+    r->ops->linear_backward(r->be, &(struct linear_backward_args){
+                                       .dx = dx,
+                                       .dw = run_grad(r, weight),
+                                       .dbias = bias == PARAM_ROLES ? NULL : run_grad(r, bias),
+                                       .dy = dy,
+                                       .x = x,
+                                       .w = run_weight(r, weight),
+                                       .ld_dx = n_in,
+                                       .ld_dy = n_out,
+                                       .ld_x = n_in,
+                                       .n_batch = r->n_batch,
+                                       .n_time = n,
+                                       .n_in = n_in,
+                                       .n_out = n_out,
+                                   });
+}

@@ -1,0 +1,102 @@
+/*
+ * The kinds of layers from the inside: what chunk.c's walks call. Each kind cuts its memory, runs
+ * forward and runs backward; a table by kind (layer_table) holds the three.
+ *
+ * Inside model/ only.
+ */
+#ifndef HISS_MODEL_LAYERS_H
+#define HISS_MODEL_LAYERS_H
+
+#include "model/chunk.h"
+
+/* What a layer needs only while it works. Which fields it uses is its own business. */
+struct layer_scratch {
+    float *normed;   /* (M,H) */
+    float *wide;     /* (M,2E), (M,F), (M,2H), (B,F,H*p): gradient of the widest thing inside */
+    float *dgated;   /* (M,E) */
+    float *du;       /* (M,E) */
+    float *ddt_raw;  /* (M,E) */
+    float *dx_dbl;   /* (M,R+2N or R+4N) */
+    float *dnormed;  /* (M,H) */
+};
+
+/* One layer's view of the chunk being run. */
+struct layer_run {
+    struct chunk *chunk;
+    const struct layer *layer;
+    const struct ops *ops;
+    struct backend *be;
+    struct layer_tape *tape;
+    struct layer_scratch scratch;
+    int n_batch;
+    int64_t n_in;         /* ticks of the value read */
+    int64_t n_out;        /* ticks of the value made */
+    const float *in;      /* (B, n_in, width_in); NULL for the first layer */
+    const float *skip;    /* (B, n_out, width) to be added; or NULL */
+    float *out;           /* (B, n_out, width) */
+    float *state;         /* of stream 0; stream b's is ld_state further */
+    int64_t ld_state;     /* floats */
+    const float *coef;    /* of a mixer */
+    const float *weights; /* the block of weights */
+    /* backward only */
+    const float *entering_state; /* as state, before the chunk */
+    const float *dout;           /* (B, n_out, width) */
+    float *din;                  /* (B, n_in, width_in); what it holds before is said below */
+    float *dstate;
+    float *dcoef;
+    float *grads;
+};
+
+struct layer_functions {
+    /* Cuts from the arena (dry or not) what forward fills and backward reads. */
+    void (*cut_tape)(struct layer_tape *tape, struct arena *arena, const struct net *net,
+                     const struct layer *l, int n_batch, int64_t n_in, int64_t n_out,
+                     bool with_backward);
+    /* Cuts what forward and backward need only while they work. */
+    void (*cut_scratch)(struct layer_scratch *scratch, struct arena *arena, const struct layer *l,
+                        int n_batch, int64_t n_in, int64_t n_out, bool with_backward);
+    /* out = f(in) + skip; fills the tape; state before becomes state after. With out NULL only the
+       tape is filled again (recomputing for the backward). */
+    void (*forward)(struct layer_run *r);
+    /* Gradients: grads +=, dstate in place. din: a layer that keeps the shape of what it reads
+       (label, mixer, ff) finds the residual's part there (it may be dout's own memory) and adds
+       its own at the end; any other adds if layer->in_is_skip, else sets. */
+    void (*backward)(struct layer_run *r);
+};
+
+extern const struct layer_functions layer_embed, layer_label, layer_mamba, layer_s4d, layer_ff,
+    layer_down, layer_up, layer_head;
+
+const struct layer_functions *layer_functions_of(const struct layer *l);
+
+/* The layer's parameter in the weights, and in the gradients. */
+static inline const float *run_weight(const struct layer_run *r, enum param_role role)
+{
+    const struct plan *plan = &r->chunk->net->plan;
+    return layer_param(plan, r->layer, role, (float *)r->weights);
+}
+
+static inline float *run_grad(const struct layer_run *r, enum param_role role)
+{
+    return layer_param(&r->chunk->net->plan, r->layer, role, r->grads);
+}
+
+static inline float *arena_floats(struct arena *a, int64_t n)
+{
+    return arena_alloc(a, (size_t)n * sizeof(float));
+}
+
+/* The rmsnorm before mixers and ffs: fills tape->norm_r; y (M,H) in scratch or tape. */
+void run_norm(struct layer_run *r, float *y);
+/* din += gradient through the norm. */
+void run_norm_backward(struct layer_run *r, const float *dy);
+
+/* y = x W^T + bias with the layer's weights, on n ticks of every stream. bias PARAM_ROLES: none. */
+void run_linear(struct layer_run *r, float *y, const float *x, enum param_role weight,
+                enum param_role bias, int64_t n, int n_in, int n_out);
+/* dx = dy W, and the gradients of the weights. */
+void run_linear_backward(struct layer_run *r, float *dx, const float *dy, const float *x,
+                         enum param_role weight, enum param_role bias, int64_t n, int n_in,
+                         int n_out);
+
+#endif

@@ -1,0 +1,272 @@
+#include "model/trainer.h"
+
+#include "base/error.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t slice_length(const struct train_settings *s)
+{
+    return s->slice > 0 && s->slice < s->clip ? s->slice : s->clip;
+}
+
+static int64_t n_slices(const struct train_settings *s)
+{
+    int64_t length = slice_length(s);
+    return (s->clip + length - 1) / length;
+}
+
+/* Neighbouring parameters that are updated alike become one range. The learning rates of a range
+   are filled in each step. */
+static bool make_ranges(struct trainer *t)
+{
+    const struct plan *plan = &t->net->plan;
+    t->ranges = calloc((size_t)plan->n_params, sizeof *t->ranges);
+    t->range_own_lr = calloc((size_t)plan->n_params, sizeof *t->range_own_lr);
+    if (!t->ranges || !t->range_own_lr)
+        return error_set("out of memory for %d parameters", plan->n_params);
+    for (int i = 0; i < plan->n_params; i++) {
+        const struct param *p = &plan->params[i];
+        if (p->fixed)
+            continue;
+        float decay = p->decay ? (float)t->settings.weight_decay : 0;
+        struct weight_range *last = t->n_ranges ? &t->ranges[t->n_ranges - 1] : NULL;
+        int64_t end = p->offset + p->size;
+        if (last && i > 0 && !plan->params[i - 1].fixed && last->decay == decay &&
+            t->range_own_lr[t->n_ranges - 1] == (double)p->own_lr) {
+            last->size = end - last->offset; /* the gap between them is zero and stays it */
+            continue;
+        }
+        t->range_own_lr[t->n_ranges] = (double)p->own_lr;
+        t->ranges[t->n_ranges++] =
+            (struct weight_range){.offset = p->offset, .size = p->size, .decay = decay};
+    }
+    return true;
+}
+
+static bool alloc_all(struct trainer *t)
+{
+    struct backend *be = t->net->be;
+    const struct train_settings *s = &t->settings;
+    size_t weights = (size_t)t->net->plan.weights_size * sizeof(float);
+    size_t micro = (size_t)s->micro_batch;
+    size_t slice = micro * (size_t)slice_length(s);
+    size_t state = micro * (size_t)t->net->plan.state_size * sizeof(float);
+    return (t->grads = backend_alloc(be, weights)) && (t->m = backend_alloc(be, weights)) &&
+           (t->v = backend_alloc(be, weights)) && (t->average = backend_alloc(be, weights)) &&
+           (t->nats = backend_alloc(be, slice * sizeof(float))) &&
+           (t->in = backend_alloc(be, slice)) && (t->targets = backend_alloc(be, slice)) &&
+           (t->mask = backend_alloc(be, slice)) &&
+           (t->labels = backend_alloc(be, micro * sizeof(int32_t))) &&
+           (t->grad_norm_sq = backend_alloc(be, sizeof(double))) &&
+           (t->slice_states = backend_alloc(be, (size_t)n_slices(s) * state)) &&
+           (t->dstate = backend_alloc(be, state));
+}
+
+bool trainer_open(struct trainer *t, struct net *net, const struct train_settings *settings)
+{
+    *t = (struct trainer){.net = net, .settings = *settings};
+    const struct train_settings *s = &t->settings;
+    assert(s->batch % s->micro_batch == 0);
+    size_t slice = (size_t)s->micro_batch * (size_t)slice_length(s);
+    t->host_nats = malloc(slice * sizeof *t->host_nats);
+    t->host_codes = malloc(slice);
+    if (!t->host_nats || !t->host_codes) {
+        error_set("out of memory for a batch");
+        goto fail;
+    }
+    enum tape tape = s->recompute ? TAPE_VALUES : TAPE_ALL;
+    if (!make_ranges(t) || !alloc_all(t) || !state_open(&t->state, net, s->micro_batch) ||
+        !chunk_open(&t->chunk, net, s->micro_batch, slice_length(s), tape)) {
+        error_prefix("training %d clips of %lld samples at once (lower train.micro_batch or "
+                     "train.slice, or set train.recompute)",
+                     s->micro_batch, (long long)s->clip);
+        goto fail;
+    }
+    backend_copy(net->be, t->average, net->weights,
+                 (size_t)net->plan.weights_size * sizeof(float));
+    return true;
+fail:
+    trainer_close(t);
+    return false;
+}
+
+void trainer_close(struct trainer *t)
+{
+    struct backend *be = t->net->be;
+    chunk_close(&t->chunk);
+    state_close(&t->state, t->net);
+    void *const blocks[] = {t->grads, t->m,      t->v,    t->average,      t->nats,         t->in,
+                            t->targets, t->mask, t->labels, t->grad_norm_sq, t->slice_states,
+                            t->dstate};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        if (blocks[i])
+            backend_free(be, blocks[i]);
+    free(t->host_nats);
+    free(t->host_codes);
+    free(t->ranges);
+    free(t->range_own_lr);
+    *t = (struct trainer){.net = t->net};
+}
+
+double trainer_lr(const struct train_settings *s, int64_t step)
+{
+    if (step < s->warmup)
+        return s->lr * (double)(step + 1) / (double)s->warmup;
+    if (step >= s->steps)
+        return s->min_lr;
+    double part = (double)(step - s->warmup) / (double)(s->steps - s->warmup);
+    return s->min_lr + (s->lr - s->min_lr) * 0.5 * (1 + cos(3.141592653589793 * part));
+}
+
+/* Some clips of a step, one slice of them, on their way to the backend. */
+struct micro {
+    const uint8_t *codes, *mask; /* (micro_batch, clip), host */
+    int64_t begin, length;       /* of the slice, in samples */
+};
+
+/* Packs (micro_batch, length) out of rows of length clip. shift = 1: the sample before each. */
+static void upload_slice(struct trainer *t, uint8_t *to, const uint8_t *from,
+                         const struct micro *u, int shift)
+{
+    int64_t clip = t->settings.clip;
+    int n = t->settings.micro_batch;
+    for (int b = 0; b < n; b++) {
+        uint8_t *row = t->host_codes + b * u->length;
+        const uint8_t *src = from + b * clip + u->begin;
+        memcpy(row + shift, src, (size_t)(u->length - shift));
+        if (shift)
+            row[0] = u->begin == 0 ? PLAN_START_CODE : src[-1];
+    }
+    backend_upload(t->net->be, to, t->host_codes, (size_t)(n * u->length));
+}
+
+static float *slice_forward(struct trainer *t, const struct micro *u)
+{
+    upload_slice(t, t->in, u->codes, u, 1);
+    return chunk_forward(&t->chunk, &t->state, t->in, t->labels, u->length);
+}
+
+/* Forward and backward of one slice; returns its loss. */
+static double slice_train(struct trainer *t, const struct micro *u, float scale)
+{
+    struct backend *be = t->net->be;
+    int64_t rows = t->settings.micro_batch * u->length;
+    float *logits = slice_forward(t, u);
+    upload_slice(t, t->targets, u->codes, u, 0);
+    upload_slice(t, t->mask, u->mask, u, 0);
+    be->ops->cross_entropy(be, &(struct cross_entropy_args){.nats = t->nats,
+                                                            .dlogits = logits,
+                                                            .logits = logits,
+                                                            .targets = t->targets,
+                                                            .mask = t->mask,
+                                                            .scale = scale,
+                                                            .n_rows = rows});
+    chunk_backward(&t->chunk, logits, t->dstate, t->grads);
+    backend_download(be, t->host_nats, t->nats, (size_t)rows * sizeof(float));
+    double nats = 0;
+    for (int64_t i = 0; i < rows; i++)
+        nats += (double)t->host_nats[i];
+    return nats;
+}
+
+/* One clip a row, whole: forward over the slices to learn the states that enter them, then the
+   slices from the last to the first, each forward again with its tape, and backward. */
+static double micro_train(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
+                          const int32_t *labels, float scale)
+{
+    struct backend *be = t->net->be;
+    const struct train_settings *s = &t->settings;
+    size_t state_bytes =
+        (size_t)s->micro_batch * (size_t)t->net->plan.state_size * sizeof(float);
+    int64_t length = slice_length(s), n = n_slices(s);
+    double nats = 0;
+    backend_upload(be, t->labels, labels, (size_t)s->micro_batch * sizeof *labels);
+    state_reset(&t->state, t->net);
+    backend_zero(be, t->dstate, state_bytes);
+    for (int64_t i = 0; i + 1 < n; i++) {
+        struct micro u = {codes, mask, i * length, length};
+        backend_copy(be, (char *)t->slice_states + (size_t)i * state_bytes, t->state.data,
+                     state_bytes);
+        slice_forward(t, &u);
+    }
+    backend_copy(be, (char *)t->slice_states + (size_t)(n - 1) * state_bytes, t->state.data,
+                 state_bytes);
+    for (int64_t i = n - 1; i >= 0; i--) {
+        struct micro u = {codes, mask, i * length, length};
+        if (u.begin + u.length > s->clip)
+            u.length = s->clip - u.begin;
+        backend_copy(be, t->state.data, (char *)t->slice_states + (size_t)i * state_bytes,
+                     state_bytes);
+        t->state.n = u.begin;
+        nats += slice_train(t, &u, scale);
+    }
+    return nats;
+}
+
+static void update(struct trainer *t, double lr)
+{
+    struct backend *be = t->net->be;
+    const struct train_settings *s = &t->settings;
+    for (int i = 0; i < t->n_ranges; i++)
+        t->ranges[i].lr =
+            (float)(t->range_own_lr[i] > 0 ? t->range_own_lr[i] * lr / s->lr : lr);
+    double warm = (1.0 + (double)t->n_updates) / (10.0 + (double)t->n_updates);
+    be->ops->adamw(be, &(struct adamw_args){
+                           .w = t->net->weights,
+                           .m = t->m,
+                           .v = t->v,
+                           .average = t->average,
+                           .g = t->grads,
+                           .grad_norm_sq = t->grad_norm_sq,
+                           .clip = (float)s->clip_norm,
+                           .beta1 = (float)s->beta1,
+                           .beta2 = (float)s->beta2,
+                           .eps = (float)s->eps,
+                           .step = t->n_updates + 1,
+                           .average_decay = (float)(warm < s->ema ? warm : s->ema),
+                           .ranges = t->ranges,
+                           .n_ranges = t->n_ranges,
+                       });
+    net_refresh(t->net);
+}
+
+bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
+                  const int32_t *labels, struct train_result *result)
+{
+    struct backend *be = t->net->be;
+    const struct train_settings *s = &t->settings;
+    assert(!t->averaged_in_use);
+    size_t weights = (size_t)t->net->plan.weights_size;
+    *result = (struct train_result){.lr = trainer_lr(s, t->step)};
+    for (int64_t i = 0; i < s->batch * s->clip; i++)
+        result->n_targets += mask[i];
+    float scale = result->n_targets > 0 ? (float)(1.0 / (double)result->n_targets) : 0;
+    backend_zero(be, t->grads, weights * sizeof(float));
+    for (int b = 0; b < s->batch; b += s->micro_batch)
+        result->nats += micro_train(t, codes + b * s->clip, mask + b * s->clip, labels + b, scale);
+    be->ops->sum_squares(be, t->grad_norm_sq, t->grads, (int64_t)weights);
+    double norm_sq;
+    backend_download(be, &norm_sq, t->grad_norm_sq, sizeof norm_sq);
+    result->grad_norm = sqrt(norm_sq);
+    result->skipped = !isfinite(result->nats) || !isfinite(norm_sq);
+    if (!result->skipped) {
+        update(t, result->lr);
+        t->n_updates++;
+    }
+    t->step++;
+    return backend_sync(be);
+}
+
+void trainer_use_average(struct trainer *t, bool on)
+{
+    if (t->averaged_in_use == on)
+        return;
+    float *other = t->average; /* the two blocks change places: no copy is needed */
+    t->average = t->net->weights;
+    t->net->weights = other;
+    t->averaged_in_use = on;
+    net_refresh(t->net);
+}

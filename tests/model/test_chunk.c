@@ -1,0 +1,243 @@
+/*
+ * The keystone: one forward for training, prefill and single steps. Any partition of a sequence
+ * gives the same logits and the same state, and nothing hears the future.
+ */
+#include "base/error.h"
+#include "base/random.h"
+#include "model/build.h"
+#include "model/chunk.h"
+#include "tests/model/kinds.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { N_BATCH = 2, N_TIME = 75 };
+
+struct fixture {
+    const char *name;
+    struct backend *be;
+    struct net net;
+    uint8_t codes[N_BATCH][N_TIME];
+    int32_t labels[N_BATCH];
+};
+
+static void fixture_open(struct fixture *f, const struct kind *k, int n_threads)
+{
+    struct config config;
+    kind_config(&config, k);
+    *f = (struct fixture){.name = k->name};
+    f->be = backend_open("cpu", n_threads);
+    assert_non_null(f->be);
+    if (!net_open(&f->net, &config, f->be))
+        fail_msg("%s", error_text());
+    float *weights = calloc((size_t)f->net.plan.weights_size, sizeof *weights);
+    plan_init_weights(&f->net.plan, weights, 7);
+    net_set_weights(&f->net, weights);
+    free(weights);
+    for (int b = 0; b < N_BATCH; b++) {
+        f->labels[b] = config.n_labels ? b - 1 + config.n_labels / 2 : -1;
+        for (int t = 0; t < N_TIME; t++)
+            f->codes[b][t] = (uint8_t)random_word(1, (uint64_t)t, (uint32_t)b, RANDOM_CROP, 0);
+    }
+}
+
+static void fixture_close(struct fixture *f)
+{
+    net_close(&f->net);
+    backend_close(f->be);
+}
+
+/* Runs the sequences in parts, lengths taken in turn from `parts` (0 ends and repeats). The logits
+   and final states are the caller's to free. */
+static void run_parts(struct fixture *f, const int *parts, float **logits, float **final)
+{
+    struct chunk chunk;
+    struct state state;
+    int64_t size = f->net.plan.state_size;
+    *logits = malloc(sizeof(float) * N_BATCH * N_TIME * PLAN_CODES);
+    *final = malloc(sizeof(float) * N_BATCH * (size_t)size);
+    assert_true(chunk_open(&chunk, &f->net, N_BATCH, N_TIME, TAPE_NONE));
+    assert_true(state_open(&state, &f->net, N_BATCH));
+    for (int t = 0, i = 0; t < N_TIME;) {
+        if (parts[i] == 0)
+            i = 0;
+        int n = parts[i++];
+        n = n < N_TIME - t ? n : N_TIME - t;
+        uint8_t in[N_BATCH * N_TIME];
+        for (int b = 0; b < N_BATCH; b++)
+            memcpy(in + b * n, f->codes[b] + t, (size_t)n);
+        const float *made = chunk_forward(&chunk, &state, in, f->labels, n);
+        for (int b = 0; b < N_BATCH; b++)
+            memcpy(*logits + ((size_t)b * N_TIME + (size_t)t) * PLAN_CODES,
+                   made + (size_t)(b * n) * PLAN_CODES, sizeof(float) * (size_t)n * PLAN_CODES);
+        t += n;
+    }
+    assert_true(backend_sync(f->be));
+    memcpy(*final, state.data, sizeof(float) * N_BATCH * (size_t)size);
+    chunk_close(&chunk);
+    state_close(&state, &f->net);
+}
+
+static void check_same(const char *name, const char *what, const float *a, const float *b,
+                       int64_t n)
+{
+    double worst = 0, largest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = fabs((double)a[i] - (double)b[i]);
+        worst = d > worst || isnan(d) ? d : worst;
+        largest = fabs((double)a[i]) > largest ? fabs((double)a[i]) : largest;
+    }
+    if (!(worst <= 2e-5 * largest))
+        fail_msg("%s: %s of two partitions differ by %g of %g", name, what, worst, largest);
+}
+
+static void test_partitions(void **unused)
+{
+    static const int partitions[][8] = {{1}, {2}, {3, 1, 7}, {5, 16, 1, 1}, {37, 4}, {16}, {64, 9}};
+    static const int whole[] = {N_TIME, 0};
+    for (int k = 0; k < n_kinds; k++) {
+        struct fixture f;
+        fixture_open(&f, &kinds[k], 2);
+        float *logits, *state;
+        run_parts(&f, whole, &logits, &state);
+        for (size_t i = 0; i < sizeof partitions / sizeof *partitions; i++) {
+            float *logits_parts, *state_parts;
+            run_parts(&f, partitions[i], &logits_parts, &state_parts);
+            check_same(f.name, "logits", logits, logits_parts, N_BATCH * N_TIME * PLAN_CODES);
+            check_same(f.name, "states", state, state_parts, N_BATCH * f.net.plan.state_size);
+            free(logits_parts);
+            free(state_parts);
+        }
+        free(logits);
+        free(state);
+        fixture_close(&f);
+    }
+}
+
+/* Changing input n leaves the logits before n as they were, bit for bit, and changes logits n. */
+static void test_causality(void **unused)
+{
+    static const int ways[][2] = {{N_TIME, 0}, {1, 0}, {13, 0}};
+    static const int places[] = {0, 1, 3, 15, 16, 40, N_TIME - 1};
+    for (int k = 0; k < n_kinds; k++)
+        for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+            struct fixture f;
+            fixture_open(&f, &kinds[k], 1);
+            float *logits, *state;
+            run_parts(&f, ways[w], &logits, &state);
+            for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+                int n = places[i];
+                float *changed, *changed_state;
+                f.codes[1][n] ^= 0x55;
+                run_parts(&f, ways[w], &changed, &changed_state);
+                f.codes[1][n] ^= 0x55;
+                const float *a = logits + (size_t)N_TIME * PLAN_CODES;
+                const float *b = changed + (size_t)N_TIME * PLAN_CODES;
+                size_t before = (size_t)n * PLAN_CODES;
+                assert_memory_equal(a, b, before * sizeof(float));
+                assert_memory_not_equal(a + before, b + before, PLAN_CODES * sizeof(float));
+                assert_memory_equal(logits, changed, sizeof(float) * N_TIME * PLAN_CODES);
+                free(changed);
+                free(changed_state);
+            }
+            free(logits);
+            free(state);
+            fixture_close(&f);
+        }
+}
+
+/* Tier k is first heard at sample up_shift (P_1 + ... + P_k): with the first input changed alone,
+   nothing but the outer tiers may tell before that. Seen through the weights: silencing tier k's
+   up-pool changes nothing before that sample. */
+static void test_first_heard(void **unused)
+{
+    static const int whole[] = {N_TIME, 0};
+    for (int k = 0; k < n_kinds; k++) {
+        struct fixture f;
+        fixture_open(&f, &kinds[k], 1);
+        const struct plan *plan = &f.net.plan;
+        float *weights = malloc((size_t)plan->weights_size * sizeof *weights);
+        net_get_weights(&f.net, weights);
+        float *logits, *state;
+        run_parts(&f, whole, &logits, &state);
+        for (int i = 0; i < plan->n_layers; i++) {
+            const struct layer *l = &plan->layers[i];
+            if (l->kind != LAYER_UP)
+                continue;
+            int64_t first = 0;
+            for (int tier = 1; tier <= l->tier + 1; tier++)
+                first += l->up_shift * plan->rate[tier];
+            struct param *p = &plan->params[l->param[PARAM_BIAS]];
+            for (int64_t j = 0; j < p->size; j++)
+                f.net.weights[p->offset + j] += 1;
+            float *changed, *changed_state;
+            run_parts(&f, whole, &changed, &changed_state);
+            memcpy(f.net.weights, weights, (size_t)plan->weights_size * sizeof *weights);
+            if (first > N_TIME)
+                first = N_TIME;
+            assert_memory_equal(logits, changed, (size_t)first * PLAN_CODES * sizeof(float));
+            if (first < N_TIME)
+                assert_memory_not_equal(logits + first * PLAN_CODES, changed + first * PLAN_CODES,
+                                        PLAN_CODES * sizeof(float));
+            free(changed);
+            free(changed_state);
+        }
+        free(weights);
+        free(logits);
+        free(state);
+        fixture_close(&f);
+    }
+}
+
+/* The same bits for any number of threads, forward and backward. */
+static void test_threads(void **unused)
+{
+    for (int k = 0; k < n_kinds; k++) {
+        float *first_grads = NULL, *first_logits = NULL;
+        for (int n_threads = 1; n_threads <= 3; n_threads++) {
+            struct fixture f;
+            struct chunk chunk;
+            struct state state;
+            size_t n_logits = (size_t)N_BATCH * N_TIME * PLAN_CODES;
+            fixture_open(&f, &kinds[k], n_threads);
+            size_t n_grads = (size_t)f.net.plan.weights_size;
+            float *grads = calloc(n_grads, sizeof *grads);
+            assert_true(chunk_open(&chunk, &f.net, N_BATCH, N_TIME, TAPE_ALL));
+            assert_true(state_open(&state, &f.net, N_BATCH));
+            float *logits =
+                chunk_forward(&chunk, &state, &f.codes[0][0], f.labels, N_TIME);
+            chunk_backward(&chunk, logits, NULL, grads);
+            assert_true(backend_sync(f.be));
+            if (!first_grads) {
+                first_grads = grads;
+                first_logits = malloc(n_logits * sizeof *first_logits);
+                memcpy(first_logits, logits, n_logits * sizeof *logits);
+            } else {
+                assert_memory_equal(first_grads, grads, n_grads * sizeof *grads);
+                assert_memory_equal(first_logits, logits, n_logits * sizeof *logits);
+                free(grads);
+            }
+            chunk_close(&chunk);
+            state_close(&state, &f.net);
+            fixture_close(&f);
+        }
+        free(first_grads);
+        free(first_logits);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_partitions),
+        cmocka_unit_test(test_causality),
+        cmocka_unit_test(test_first_heard),
+        cmocka_unit_test(test_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
