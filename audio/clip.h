@@ -1,0 +1,45 @@
+/*
+ * Training clips: clip number `index` of a data set's train split, index = step * batch + row.
+ *
+ * A clip is a function of (data set, its options, index) and nothing else: any thread, any order, a
+ * resumed run, memory or temporary file give the same bytes.
+ *
+ *   whole   every epoch (as many clips as there are files) hears every file once, in an order drawn
+ *           anew for each epoch: a keyed permutation of the file numbers, computed, not stored
+ *   crop    file and offset are drawn for each clip, every second of sound being as likely
+ *
+ * Then, if asked for: speed (the sound resampled by a factor drawn from [1 - speed, 1 + speed]),
+ * the level rule, gain (drawn in dB from [-gain_db, 0]), label dropout.
+ *
+ * A maker is scratch memory: one per thread. The data set must outlive it.
+ */
+#ifndef HISS_AUDIO_CLIP_H
+#define HISS_AUDIO_CLIP_H
+
+#include "audio/dataset.h"
+
+struct clip_maker;
+
+struct clip_maker *clip_maker_open(const struct dataset *d); /* NULL with error_text */
+void clip_maker_close(struct clip_maker *m);                 /* NULL is fine */
+
+/* Makes clip `index`. codes and mask: (clip_samples); mask is 1 where a sample is a target.
+   label is NO_LABEL where there is none or it was dropped. False with error_text only if the
+   temporary file cannot be read. */
+bool clip_make(struct clip_maker *m, uint64_t index, uint8_t *codes, uint8_t *mask, int32_t *label);
+
+/* How a clip was drawn: for listings and tests. */
+struct clip_draw {
+    int64_t item;  /* of the train split */
+    int64_t from;  /* first sample, within the item */
+    float speed;   /* factor, 1: none */
+    float gain;    /* factor, 1: none */
+    bool no_label; /* dropped */
+};
+struct clip_draw clip_draw(const struct dataset *d, uint64_t index);
+
+/* Clips that make one epoch: every file once (whole), or the set's length over the clip's, rounded
+   up (crop). At least 1. */
+uint64_t dataset_clips_per_epoch(const struct dataset *d);
+
+#endif
