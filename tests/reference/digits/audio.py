@@ -57,7 +57,7 @@ class Clips:
     """The clips of a folder that has one sub-folder per digit name."""
 
     def __init__(self, folder):
-        self.paths, labels = [], []
+        self.folder, self.paths, labels = folder, [], []
         for label, name in enumerate(NAMES):
             sub = os.path.join(folder, name)
             files = sorted(os.listdir(sub)) if os.path.isdir(sub) else []
@@ -74,6 +74,10 @@ class Clips:
 
     def __len__(self):
         return len(self.paths)
+
+    def name(self, i):
+        """Path of clip i inside the folder: DIGIT/FILE."""
+        return os.path.relpath(self.paths[i], self.folder)
 
 
 def mel_bank(bands=BANDS, low=60.0, high=3800.0):

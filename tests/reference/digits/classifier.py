@@ -238,7 +238,7 @@ def main():
     for who in np.unique(test.speakers):
         print(f"  {who:10s} {100 * right[test.speakers == who].mean():.1f} %")
     for i in np.flatnonzero(~right):
-        print(f"  wrong: {test.paths[i]} heard as {audio.NAMES[prob[i].argmax()]} ({prob[i].max():.2f})")
+        print(f"  wrong: {test.name(i)} heard as {audio.NAMES[prob[i].argmax()]} ({prob[i].max():.2f})")
     return 0 if right.mean() >= REQUIRED else 1
 
 
