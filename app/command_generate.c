@@ -1,0 +1,347 @@
+#define _GNU_SOURCE
+#include "app/command.h"
+#include "app/find.h"
+#include "app/keep.h"
+#include "app/measure.h"
+#include "app/option.h"
+#include "app/prompt.h"
+#include "app/stop.h"
+#include "app/takes.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/thread.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CROP_SECONDS = 10, LABELS_MAX = 256 };
+
+struct words {
+    const char *model, *label, *prompt, *output, *backend;
+    double seconds, temperature, top_p, guidance; /* NAN: not given */
+    int64_t seed, count, keep, threads;           /* -1: not given */
+    bool with_prompt;
+};
+
+struct generate {
+    const struct words *words;
+    struct hiss_model *model; /* to ask; the takes open their own */
+    char model_path[FILE_PATH_MAX];
+    struct hiss_sampling sampling;
+    int labels[LABELS_MAX];
+    int n_labels;
+    struct prompt prompt;
+    int64_t n_samples;
+    char folder[FILE_PATH_MAX]; /* of several takes, or "" */
+    char path[FILE_PATH_MAX];   /* of a single one */
+};
+
+static enum parsed words_parse(int argc, const char **argv, struct words *w)
+{
+    const struct option options[] = {
+        {"output", 'o', OPTION_TEXT, &w->output, "PATH", 0, 0,
+         "file (its extension is the format: wav, flac, ogg, aiff, raw ...), folder/, or - for a "
+         "WAV stream on standard output (default: take-SEED-0.wav here)"},
+        {"seconds", 's', OPTION_TIME, &w->seconds, "TIME", 0, 1e9,
+         "new sound, in seconds or as 80ms, 2min (default: one clip a label for models that sing "
+         "in clips, else 10 s)"},
+        {"seed", 0, OPTION_COUNT, &w->seed, "N", 0, 9e18,
+         "of the noise; the same command and seed make the same file (default: random, and said)"},
+        {"label", 'l', OPTION_TEXT, &w->label, "NAMES", 0, 0,
+         "what to say: one label, or several with commas between, one a clip (default: none)"},
+        {"guidance", 'g', OPTION_REAL, &w->guidance, "X", -100, 100,
+         "how strongly the label steers; 1: as trained (default: the model's)"},
+        {"temperature", 'T', OPTION_REAL, &w->temperature, "X", 0, 100,
+         "below 1 calmer, above wilder; 0: always the likeliest (default: the model's)"},
+        {"top-p", 0, OPTION_REAL, &w->top_p, "X", 1e-6, 1,
+         "keep only the likeliest codes, up to this probability (default: the model's)"},
+        {"prompt", 'p', OPTION_TEXT, &w->prompt, "FILE", 0, 0,
+         "sound to go on from, any format and rate (default: none)"},
+        {"with-prompt", 0, OPTION_FLAG, &w->with_prompt, NULL, 0, 0,
+         "write the prompt before what follows it"},
+        {"count", 'n', OPTION_COUNT, &w->count, "N", 1, 1e6, "takes to make (default 1)"},
+        {"keep", 'k', OPTION_COUNT, &w->keep, "N", 1, 1e6,
+         "keep only the best so many of them (default: all)"},
+        {"threads", 't', OPTION_COUNT, &w->threads, "N", 0, 1024,
+         "processor threads; changes no bits (default 0: all there are)"},
+        {"backend", 0, OPTION_TEXT, &w->backend, "NAME", 0, 0,
+         "auto, cpu or cuda, where the program has it (default auto)"},
+    };
+    const struct usage usage = {"generate", "[MODEL]",
+                                "Writes sound made by MODEL: a bundled one by its name (default "
+                                DEFAULT_MODEL "), a .safetensors file, a checkpoint or a run.",
+                                0, 1};
+    const char *arguments[ARGUMENTS_MAX + 1];
+    enum parsed parsed = options_parse(argc, argv, &usage, options,
+                                       sizeof(options) / sizeof(options[0]), arguments);
+    if (parsed == PARSED_OK)
+        w->model = arguments[0];
+    return parsed;
+}
+
+static uint64_t seed_random(void)
+{
+    uint32_t seed; /* 32 bits are easier to note down than 64 */
+    if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+        seed = (uint32_t)time(NULL);
+    return seed;
+}
+
+/* EXIT_OK, or EXIT_USAGE after saying why: words that do not go together. */
+static int words_check(const struct words *w)
+{
+    bool to_pipe = w->output && strcmp(w->output, "-") == 0;
+    if (w->keep > w->count)
+        return usage_error("generate", "--keep %lld of --count %lld", (long long)w->keep,
+                           (long long)w->count);
+    if (w->with_prompt && !w->prompt)
+        return usage_error("generate", "--with-prompt needs a --prompt");
+    if (to_pipe && w->count > 1)
+        return usage_error("generate", "-o - takes one take, not %lld", (long long)w->count);
+    if (to_pipe && isatty(STDOUT_FILENO))
+        return usage_error("generate", "-o - writes sound, but standard output is a terminal");
+    if (w->seconds == 0)
+        return usage_error("generate", "--seconds 0: expected some time");
+    return EXIT_OK;
+}
+
+/* A folder if it ends in a slash or is one; several takes need one. */
+static int output_check(struct generate *g)
+{
+    const struct words *w = g->words;
+    const char *output = w->output ? w->output : "./";
+    size_t length = strlen(output);
+    if (length == 0 || length >= FILE_PATH_MAX - 64)
+        return usage_error("generate", "--output: expected a path");
+    if (output[length - 1] == '/' || path_is_folder(output)) {
+        strcpy(g->folder, output);
+        return EXIT_OK;
+    }
+    if (w->count > 1)
+        return usage_error("generate", "%lld takes need a folder: -o %s/", (long long)w->count,
+                           output);
+    strcpy(g->path, output);
+    if (!writer_check(output, hiss_model_rate(g->model)))
+        return usage_error("generate", "%s", error_text());
+    return EXIT_OK;
+}
+
+static bool labels_read(struct generate *g)
+{
+    const char *rest = g->words->label;
+    while (rest) {
+        char name[256];
+        size_t length = strcspn(rest, ",");
+        snprintf(name, sizeof(name), "%.*s", (int)length, rest);
+        rest = rest[length] ? rest + length + 1 : NULL;
+        if (g->n_labels == LABELS_MAX)
+            return error_set("--label names more than %d labels", LABELS_MAX);
+        int label = hiss_model_find_label(g->model, name);
+        if (label < 0)
+            return false;
+        g->labels[g->n_labels++] = label;
+    }
+    if (g->n_labels > 1 && hiss_model_clip(g->model) == 0)
+        return error_set("--label %s: this model does not sing in clips, so it takes one label",
+                         g->words->label);
+    return true;
+}
+
+static void sampling_choose(struct generate *g)
+{
+    const struct words *w = g->words;
+    g->sampling = hiss_model_sampling(g->model);
+    g->sampling.seed = w->seed >= 0 ? (uint64_t)w->seed : seed_random();
+    if (!isnan(w->temperature))
+        g->sampling.temperature = (float)w->temperature;
+    if (!isnan(w->top_p))
+        g->sampling.top_p = (float)w->top_p;
+    if (!isnan(w->guidance))
+        g->sampling.guidance = (float)w->guidance;
+    if (g->n_labels == 0) { /* with and without label are the same then, at twice the work */
+        if (!isnan(w->guidance) && w->guidance != 1)
+            log_warn("--guidance does nothing without --label");
+        g->sampling.guidance = 1;
+    }
+}
+
+static bool length_choose(struct generate *g)
+{
+    int64_t clip = hiss_model_clip(g->model), rate = hiss_model_rate(g->model);
+    if (clip > 0 && g->prompt.n >= clip)
+        return error_set("%s has %.2f s, but this model sings clips of %.2f s: a prompt must be "
+                         "shorter than a clip",
+                         g->words->prompt, (double)g->prompt.n / (double)rate,
+                         (double)clip / (double)rate);
+    if (!isnan(g->words->seconds))
+        g->n_samples = (int64_t)llround(g->words->seconds * (double)rate);
+    else
+        g->n_samples = clip > 0 ? clip * (g->n_labels > 1 ? g->n_labels : 1) - g->prompt.n
+                                : CROP_SECONDS * rate;
+    return g->n_samples > 0 || error_set("--seconds %g is less than a sample", g->words->seconds);
+}
+
+static void take_name(void *arg, int64_t i, char *path, size_t size)
+{
+    const struct generate *g = arg;
+    size_t length = strlen(g->folder);
+    const char *folder = strcmp(g->folder, "./") == 0 ? "" : g->folder;
+    if (length > 0)
+        snprintf(path, size, "%s%stake-%llu-%lld.wav", folder,
+                 *folder && folder[length - 1] != '/' ? "/" : "",
+                 (unsigned long long)g->sampling.seed, (long long)i);
+    else
+        snprintf(path, size, "%s", g->path);
+}
+
+/* What made the file: enough to make it again. */
+static char *take_comment(void *arg, int64_t i)
+{
+    const struct generate *g = arg;
+    json_t *object = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f}", "model", hiss_model_id(g->model), "backend",
+        hiss_model_backend(g->model), "seed", (json_int_t)g->sampling.seed, "stream", (json_int_t)i,
+        "samples", (json_int_t)g->n_samples, "temperature", (double)g->sampling.temperature, "top_p",
+        (double)g->sampling.top_p, "guidance", (double)g->sampling.guidance);
+    if (g->n_labels > 0)
+        json_object_set_new(object, "label", json_string(g->words->label));
+    if (g->words->prompt) {
+        json_object_set_new(object, "prompt", json_string(g->words->prompt));
+        json_object_set_new(object, "prompt_samples", json_integer(g->prompt.n));
+        json_object_set_new(object, "with_prompt", json_boolean(g->words->with_prompt));
+    }
+    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(object);
+    return text;
+}
+
+/* The median bits of validation clips; NAN if the model does not know it. */
+static double median_bits(const struct generate *g)
+{
+    const char *text = hiss_model_metadata(g->model, "hiss.stats");
+    json_t *stats = text ? json_loads(text, 0, NULL) : NULL;
+    const json_t *bits = json_array_get(json_object_get(stats, "bits"), MEASURE_QUANTILES / 2);
+    double median = json_is_number(bits) ? json_number_value(bits) : NAN;
+    json_decref(stats);
+    return median;
+}
+
+/* Says the order and the scores, and removes all but the best. */
+static bool takes_keep(struct generate *g, const struct take_result *results)
+{
+    int64_t n = g->words->count, keep = g->words->keep;
+    int64_t *order = calloc((size_t)n, sizeof(*order));
+    double *bits = calloc((size_t)n, sizeof(*bits));
+    bool ok = order && bits;
+    if (!ok)
+        error_set("out of memory for the order of %lld takes", (long long)n);
+    for (int64_t i = 0; ok && i < n; i++)
+        bits[i] = take_bits(&results[i]);
+    if (ok)
+        keep_order(order, bits, n, median_bits(g));
+    for (int64_t i = 0; ok && i < n; i++) {
+        char path[FILE_PATH_MAX];
+        take_name(g, order[i], path, sizeof(path));
+        log_info("%3lld. %s  %.4f bits a sample%s", (long long)i + 1, path, bits[order[i]],
+                 i < keep ? "" : ", dropped");
+        if (i >= keep)
+            ok = path_remove(path);
+    }
+    free(order);
+    free(bits);
+    return ok;
+}
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void say_end(const struct generate *g, const struct take_result *results, double seconds)
+{
+    double made = 0;
+    int64_t n_takes = 0;
+    char path[FILE_PATH_MAX], takes[64] = "";
+    for (int64_t i = 0; i < g->words->count; i++) {
+        made += (double)results[i].n / hiss_model_rate(g->model);
+        n_takes += results[i].n > 0;
+    }
+    take_name((void *)g, 0, path, sizeof(path));
+    if (g->words->count > 1)
+        snprintf(takes, sizeof(takes), "%lld takes, ", (long long)n_takes);
+    log_info("%s: %s%.2f s of sound in %.1f s (%.2f x real time), seed %llu",
+             g->words->count > 1 ? g->folder : path, takes, made, seconds, made / seconds,
+             (unsigned long long)g->sampling.seed);
+}
+
+static bool generate_run(struct generate *g)
+{
+    const struct words *w = g->words;
+    if (g->folder[0] && !folder_make(g->folder))
+        return false;
+    struct takes_job job = {
+        .model_path = g->model_path,
+        .backend = w->backend,
+        .n_threads = w->threads > 0 ? (int)w->threads : thread_count_available(),
+        .n_takes = w->count,
+        .take = {.n_samples = g->n_samples,
+                 .labels = g->labels,
+                 .n_labels = g->n_labels,
+                 .prompt = g->prompt.codes,
+                 .n_prompt = g->prompt.n,
+                 .with_prompt = w->with_prompt,
+                 .sampling = g->sampling},
+        .name = take_name,
+        .comment = take_comment,
+        .arg = g,
+        .rate = hiss_model_rate(g->model),
+    };
+    struct take_result *results = calloc((size_t)w->count, sizeof(*results));
+    if (!results)
+        return error_set("out of memory for %lld takes", (long long)w->count);
+    double start = now_s();
+    bool ok = takes_run(&job, results);
+    double seconds = now_s() - start;
+    if (ok && w->keep > 0 && w->keep < w->count && !stop_requested())
+        ok = takes_keep(g, results);
+    if (ok)
+        say_end(g, results, seconds);
+    free(results);
+    return ok;
+}
+
+int command_generate(int argc, const char **argv)
+{
+    struct words w = {.backend = "auto", .seconds = NAN, .temperature = NAN, .top_p = NAN,
+                      .guidance = NAN, .seed = -1, .count = 1, .keep = -1};
+    enum parsed parsed = words_parse(argc, argv, &w);
+    if (parsed != PARSED_OK)
+        return parsed == PARSED_HELP ? EXIT_OK : EXIT_USAGE;
+    if (words_check(&w) != EXIT_OK)
+        return EXIT_USAGE;
+    struct generate g = {.words = &w};
+    if (!find_model(g.model_path, w.model) ||
+        !(g.model = hiss_model_open(g.model_path, w.backend, 1)))
+        return world_error();
+    int status = output_check(&g);
+    if (status == EXIT_OK) {
+        bool ok = labels_read(&g) &&
+                  (!w.prompt || prompt_load(&g.prompt, w.prompt, g.model)) && length_choose(&g);
+        if (ok)
+            sampling_choose(&g);
+        if (!ok || !generate_run(&g))
+            status = world_error();
+        else if (stop_requested())
+            status = EXIT_SIGNAL + stop_requested();
+    }
+    prompt_free(&g.prompt);
+    hiss_model_close(g.model);
+    return status;
+}

@@ -1,0 +1,52 @@
+/* hiss: trains a waveform-level model on recordings, and writes speech and music. */
+#include "app/command.h"
+#include "app/option.h"
+#include "app/stop.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct command {
+    const char *name;
+    int (*run)(int argc, const char **argv);
+    const char *summary;
+};
+
+static const struct command commands[] = {
+    {"generate", command_generate, "write sound files with a trained model"},
+    {"train", command_train, "train a model on a folder of recordings"},
+    {"eval", command_eval, "bits a sample of recordings under a model"},
+    {"info", command_info, "what a model or a preset is made of"},
+    {"presets", command_presets, "the bundled presets and models"},
+};
+enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void help_print(FILE *to)
+{
+    fprintf(to, "usage: hiss COMMAND [arguments] [options]\n\n");
+    for (int i = 0; i < N_COMMANDS; i++)
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(to, "\nhiss COMMAND --help lists a command's options; hiss --version.\n");
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+    if (argc < 2) {
+        help_print(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+        help_print(stdout);
+        return EXIT_OK;
+    }
+    if (strcmp(word, "--version") == 0) {
+        printf("%s\n", HISS_VERSION);
+        return EXIT_OK;
+    }
+    stop_install();
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (strcmp(word, commands[i].name) == 0)
+            return commands[i].run(argc - 1, (const char **)argv + 1);
+    return usage_error("", "there is no command %s", word);
+}

@@ -1,0 +1,24 @@
+/*
+ * Plain measures of sound: what a validation clip is like, so that takes can be held against it.
+ *
+ * measure_flatness plans a transform, so: one thread at a time.
+ */
+#ifndef HISS_APP_MEASURE_H
+#define HISS_APP_MEASURE_H
+
+#include <stdint.h>
+
+/* Level in dB below full scale: 20 log10 of the root mean square; at least -120. */
+double measure_level_db(const float *x /* (n) */, int64_t n);
+
+/* Spectral flatness, 0 to 1: geometric over arithmetic mean of the power spectrum, averaged over
+   windows of 512 samples. 1 is white noise. 0 for fewer samples than a window. */
+double measure_flatness(const float *x /* (n) */, int64_t n);
+
+enum { MEASURE_QUANTILES = 7 };
+extern const double measure_quantile_at[MEASURE_QUANTILES]; /* 0, .05, .25, .5, .75, .95, 1 */
+
+/* Quantiles of n values, between neighbours by a straight line; sorts x. */
+void measure_quantiles(double out[MEASURE_QUANTILES], double *x /* (n) */, int64_t n);
+
+#endif

@@ -1,0 +1,27 @@
+#define _GNU_SOURCE
+#include "app/stop.h"
+
+#include <signal.h>
+#include <stddef.h>
+
+static volatile sig_atomic_t requested;
+
+static void stop_note(int signal_number)
+{
+    requested = signal_number;
+}
+
+void stop_install(void)
+{
+    /* SA_RESTART: a write under way is finished, not torn. */
+    struct sigaction note = {.sa_handler = stop_note, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    sigaction(SIGINT, &note, NULL);
+    sigaction(SIGTERM, &note, NULL);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGPIPE, &ignore, NULL);
+}
+
+int stop_requested(void)
+{
+    return requested;
+}

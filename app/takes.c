@@ -1,0 +1,123 @@
+#define _GNU_SOURCE
+#include "app/takes.h"
+
+#include "app/stop.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { POLL_MS = 100 };
+
+struct work {
+    const struct takes_job *job;
+    struct take_result *results;
+    int threads_a_model;
+    _Atomic int64_t next, made;
+    _Atomic int n_working;
+    atomic_bool failed;
+    pthread_mutex_t lock;
+    char error[ERROR_TEXT_MAX]; /* of the first failure; under the lock */
+};
+
+static void work_fail(struct work *w)
+{
+    pthread_mutex_lock(&w->lock);
+    if (!atomic_exchange(&w->failed, true))
+        snprintf(w->error, sizeof(w->error), "%s", error_text());
+    pthread_mutex_unlock(&w->lock);
+}
+
+static bool take_one(struct work *w, struct hiss_model *m, int64_t i)
+{
+    const struct takes_job *job = w->job;
+    struct take_job take = job->take;
+    char path[FILE_PATH_MAX], *comment = job->comment(job->arg, i);
+    take.stream = (uint32_t)i;
+    job->name(job->arg, i, path, sizeof(path));
+    struct writer_options options = {
+        .rate = job->rate, .software = HISS_VERSION, .comment = comment};
+    struct writer *writer = writer_open(path, &options);
+    bool ok = writer && take_make(m, &take, writer, &w->made, &w->results[i]);
+    /* What was made before a failure (a full disk, say) is kept too, as far as it goes. */
+    if (writer && writer_n(writer) == 0)
+        writer_discard(writer);
+    else if (writer && !writer_close(writer) && ok)
+        ok = false;
+    free(comment);
+    return ok;
+}
+
+static void *worker(void *arg)
+{
+    struct work *w = arg;
+    const struct takes_job *job = w->job;
+    struct hiss_model *m = hiss_model_open(job->model_path, job->backend, w->threads_a_model);
+    if (!m)
+        work_fail(w);
+    while (m && !atomic_load(&w->failed) && !stop_requested()) {
+        int64_t i = atomic_fetch_add(&w->next, 1);
+        if (i >= job->n_takes)
+            break;
+        if (!take_one(w, m, i))
+            work_fail(w);
+    }
+    hiss_model_close(m);
+    atomic_fetch_sub(&w->n_working, 1);
+    return NULL;
+}
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void work_watch(struct work *w)
+{
+    const struct takes_job *job = w->job;
+    double start = now_s(), rate = job->rate;
+    double total = (double)job->take.n_samples * (double)job->n_takes / rate;
+    const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+    while (atomic_load(&w->n_working) > 0) {
+        nanosleep(&pause, NULL);
+        double made = (double)atomic_load(&w->made) / rate, past = now_s() - start;
+        log_status(false, "%.1f of %.1f s, %.2f x real time", made, total, made / past);
+    }
+    log_status_end();
+}
+
+bool takes_run(const struct takes_job *job, struct take_result *results)
+{
+    int n_workers = job->n_takes < job->n_threads ? (int)job->n_takes : job->n_threads;
+    struct work w = {.job = job,
+                     .results = results,
+                     .threads_a_model = job->n_takes == 1 ? job->n_threads : 1,
+                     .lock = PTHREAD_MUTEX_INITIALIZER};
+    memset(results, 0, (size_t)job->n_takes * sizeof(*results));
+    pthread_t *threads = calloc((size_t)n_workers, sizeof(*threads));
+    if (!threads)
+        return error_set("out of memory for %d threads", n_workers);
+    int n_started = 0;
+    for (; n_started < n_workers; n_started++) {
+        atomic_fetch_add(&w.n_working, 1);
+        if (pthread_create(&threads[n_started], NULL, worker, &w) != 0) {
+            atomic_fetch_sub(&w.n_working, 1);
+            break;
+        }
+    }
+    if (n_started == 0) {
+        error_set("cannot start a thread");
+        work_fail(&w);
+    }
+    work_watch(&w);
+    for (int i = 0; i < n_started; i++)
+        pthread_join(threads[i], NULL);
+    free(threads);
+    return !atomic_load(&w.failed) || error_set("%s", w.error);
+}

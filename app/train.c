@@ -1,0 +1,363 @@
+#define _GNU_SOURCE
+#include "app/train.h"
+
+#include "app/size.h"
+#include "app/stop.h"
+#include "app/take.h"
+#include "app/valid.h"
+#include "audio/loader.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "model/build.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { BATCHES_AHEAD = 3 };
+
+/* What has happened since the last line of the log. */
+struct window {
+    double nats, seconds;
+    int64_t n_targets, n_samples, n_steps;
+    double seconds_a_step; /* of the last windows, for the time that is left */
+};
+
+struct training {
+    const struct train_job *job;
+    const struct settings *s;
+    struct backend *backend;
+    struct net net;
+    struct trainer trainer;
+    struct loader *loader;
+    struct valid valid;
+    struct progress progress;
+    struct provenance from;
+    char from_data[FILE_PATH_MAX];
+    struct window window;
+    double valid_bits; /* NAN: none yet */
+    bool validated;    /* at this very step */
+    int64_t saved_step; /* of the last checkpoint */
+};
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool labels_copy(struct config *config, const struct dataset *data)
+{
+    int n = dataset_n_labels(data);
+    if (n > CONFIG_LABELS_MAX)
+        return error_set("the data has %d label folders: at most %d are possible; --set "
+                         "data.labels=none trains without",
+                         n, CONFIG_LABELS_MAX);
+    for (int i = 0; i < n; i++)
+        if (snprintf(config->label[i], CONFIG_NAME_MAX, "%s", dataset_label(data, i)) >=
+            CONFIG_NAME_MAX)
+            return error_set("the label folder %s has a name of more than %d bytes",
+                             dataset_label(data, i), CONFIG_NAME_MAX - 1);
+    config->n_labels = n;
+    return config_check(config);
+}
+
+static bool weights_init(struct net *net, uint64_t seed)
+{
+    float *weights = malloc((size_t)net->plan.weights_size * sizeof(*weights));
+    if (!weights)
+        return error_set("out of memory for the weights");
+    plan_init_weights(&net->plan, weights, seed);
+    net_set_weights(net, weights);
+    free(weights);
+    return true;
+}
+
+/* The model with its first weights, and the optimiser; or both as the last checkpoint left them. */
+static bool training_restore(struct training *t)
+{
+    char path[FILE_PATH_MAX];
+    struct train_settings settings = settings_train(t->s);
+    struct config config;
+    if (!settings_config(t->s, &config) || !labels_copy(&config, t->job->data))
+        return false;
+    t->backend = backend_open(t->job->backend, t->job->n_threads);
+    if (!t->backend || !net_open(&t->net, &config, t->backend) ||
+        !weights_init(&t->net, (uint64_t)t->s->seed) ||
+        !trainer_open(&t->trainer, &t->net, &settings))
+        return false;
+    int64_t step = run_latest(t->job->run, path);
+    if (step >= 0 && !checkpoint_load(path, &t->trainer, &t->progress))
+        return false;
+    t->saved_step = step;
+    return true;
+}
+
+static bool training_open(struct training *t, const struct train_job *job)
+{
+    memset(t, 0, sizeof(*t));
+    t->job = job;
+    t->s = job->settings;
+    t->progress.best_bits = INFINITY;
+    t->valid_bits = NAN;
+    struct dataset_counts counts = dataset_counts(job->data, SPLIT_TRAIN);
+    snprintf(t->from_data, sizeof(t->from_data), "%.200s: %lld files, %.2f h", job->data_name,
+             (long long)counts.n_used, counts.dur_s / 3600);
+    t->from = (struct provenance){.settings = t->s, .data = t->from_data};
+    if (!training_restore(t))
+        return false;
+    int n_threads = job->n_threads > 0 ? job->n_threads : thread_count_available();
+    struct loader_options loader = {.batch = (int)t->s->batch,
+                                    .ahead = BATCHES_AHEAD,
+                                    .n_threads = n_threads > 4 ? n_threads / 4 : 1,
+                                    .first_step = t->progress.step};
+    t->loader = loader_open(job->data, &loader);
+    return t->loader && valid_open(&t->valid, job->data, &t->net, t->s->valid_clips) &&
+           run_open_log(job->run, t->progress.step);
+}
+
+static void training_close(struct training *t)
+{
+    loader_close(t->loader);
+    valid_close(&t->valid);
+    if (t->trainer.net)
+        trainer_close(&t->trainer);
+    if (t->net.be)
+        net_close(&t->net);
+    if (t->backend)
+        backend_close(t->backend);
+    free(t->progress.stats);
+}
+
+static bool due(const struct training *t, int64_t every)
+{
+    return t->progress.step % every == 0 || t->progress.step == t->s->steps;
+}
+
+static double hours_heard(const struct training *t)
+{
+    return (double)t->progress.heard / (double)t->s->sample_rate / 3600;
+}
+
+/* Takes one optimiser step; counts what came of it. */
+static bool train_one(struct training *t, struct train_result *result)
+{
+    double start = now_s();
+    const struct batch *batch = loader_next(t->loader);
+    if (!batch || !trainer_step(&t->trainer, batch->codes, batch->mask, batch->labels, result))
+        return false;
+    struct progress *p = &t->progress;
+    struct window *w = &t->window;
+    p->step++;
+    p->heard += batch->n_targets;
+    p->skipped += result->skipped;
+    p->skipped_in_row = result->skipped ? p->skipped_in_row + 1 : 0;
+    t->validated = false;
+    w->seconds += now_s() - start;
+    w->n_steps++;
+    w->n_samples += batch->n_rows * batch->n_samples;
+    if (!result->skipped) {
+        w->nats += result->nats;
+        w->n_targets += result->n_targets;
+    }
+    if (p->skipped_in_row == t->s->max_skipped)
+        return error_set("%lld steps in a row had no finite gradient, up to step %lld: the last "
+                         "checkpoint is step-%lld in %s; try a lower train.lr",
+                         (long long)p->skipped_in_row, (long long)p->step,
+                         (long long)t->saved_step, t->job->run->path);
+    return true;
+}
+
+static double bits_of(const struct window *w)
+{
+    return w->n_targets > 0 ? w->nats / log(2) / (double)w->n_targets : NAN;
+}
+
+static void status_show(struct training *t, const struct train_result *result)
+{
+    const struct progress *p = &t->progress;
+    const struct window *w = &t->window;
+    char left[32], valid[32] = "";
+    double a_step = w->seconds_a_step > 0 ? w->seconds_a_step : w->seconds / (double)w->n_steps;
+    if (isfinite(t->valid_bits))
+        snprintf(valid, sizeof(valid), "  valid %.4f", t->valid_bits);
+    log_status(p->step == t->s->steps,
+               "step %lld/%lld  %.4f bits%s  lr %.2g  gradient %.3g  heard %.2f h  %.3gk samples/s"
+               "  %s left",
+               (long long)p->step, (long long)t->s->steps, bits_of(w), valid, result->lr,
+               result->grad_norm, hours_heard(t), (double)w->n_samples / w->seconds / 1e3,
+               time_format(left, sizeof(left), a_step * (double)(t->s->steps - p->step)));
+}
+
+static void set_real(json_t *line, const char *key, double value)
+{
+    json_object_set_new(line, key, isfinite(value) ? json_real(value) : json_null());
+}
+
+static bool log_write(struct training *t, const struct train_result *result)
+{
+    const struct progress *p = &t->progress;
+    struct window *w = &t->window;
+    json_t *line = json_pack("{s:I}", "step", (json_int_t)p->step);
+    set_real(line, "bits", bits_of(w));
+    if (t->validated)
+        set_real(line, "valid_bits", t->valid_bits);
+    set_real(line, "lr", result->lr);
+    set_real(line, "grad_norm", result->grad_norm);
+    set_real(line, "hours", hours_heard(t));
+    set_real(line, "samples_per_s", (double)w->n_samples / w->seconds);
+    json_object_set_new(line, "skipped", json_integer(p->skipped));
+    double a_step = w->seconds / (double)w->n_steps;
+    *w = (struct window){.seconds_a_step =
+                             w->seconds_a_step > 0 ? 0.7 * w->seconds_a_step + 0.3 * a_step : a_step};
+    return run_log(t->job->run, line);
+}
+
+/* Validation bits of the averaged weights; a new best is kept as a checkpoint of its own. */
+static bool validate(struct training *t)
+{
+    bool stopped;
+    double bits;
+    trainer_use_average(&t->trainer, true);
+    bool ok = valid_run(&t->valid, &bits, &stopped);
+    trainer_use_average(&t->trainer, false);
+    if (!ok || stopped)
+        return ok;
+    char *stats = valid_stats(&t->valid);
+    if (!stats)
+        return false;
+    free(t->progress.stats);
+    t->progress.stats = stats;
+    t->valid_bits = bits;
+    t->validated = true;
+    return true;
+}
+
+/* A checkpoint that cannot be written is said and tried again at the next: the run goes on, and
+   the checkpoints before it stay. */
+static bool save(struct training *t)
+{
+    if (!checkpoint_save(t->job->run, &t->trainer, &t->progress, &t->from))
+        return false;
+    t->saved_step = t->progress.step;
+    if (t->validated && t->progress.best_bits == t->valid_bits &&
+        !run_set_best(t->job->run, t->saved_step))
+        return false;
+    run_prune(t->job->run, t->s->keep);
+    return true;
+}
+
+/* What the model sounds like now, always with the same noise, going through the labels. */
+static bool listen(struct training *t)
+{
+    char folder[FILE_PATH_MAX], model_path[FILE_PATH_MAX], path[FILE_PATH_MAX], name[64];
+    char comment[64];
+    int labels[CONFIG_LABELS_MAX], n_labels = t->net.config.n_labels;
+    for (int i = 0; i < n_labels; i++)
+        labels[i] = (int)((t->progress.step / t->s->sample_every + i) % n_labels);
+    struct take_job job = {
+        .n_samples = (int64_t)(t->s->seconds * (double)t->s->sample_rate),
+        .labels = labels,
+        .n_labels = n_labels,
+        .sampling = {.seed = (uint64_t)t->s->seed,
+                     .temperature = (float)t->s->temperature,
+                     .top_p = (float)t->s->top_p,
+                     .guidance = n_labels > 0 ? (float)t->s->guidance : 1},
+    };
+    if (job.n_samples == 0)
+        job.n_samples = t->s->clip == CLIP_WHOLE ? t->s->clip_samples : 10 * t->s->sample_rate;
+    snprintf(name, sizeof(name), "step-%lld.wav", (long long)t->progress.step);
+    snprintf(comment, sizeof(comment), "step %lld, seed %lld", (long long)t->progress.step,
+             (long long)t->s->seed);
+    struct writer_options options = {
+        .rate = (int)t->s->sample_rate, .software = HISS_VERSION, .comment = comment};
+    struct hiss_model *model = NULL;
+    struct writer *writer = NULL;
+    struct take_result result;
+    _Atomic int64_t made = 0;
+    bool ok = path_join(folder, t->job->run->path, "samples") && folder_make(folder) &&
+              path_join(path, folder, name) && path_join(model_path, folder, ".model.safetensors") &&
+              model_write(model_path, &t->trainer, &t->progress, &t->from) &&
+              (model = hiss_model_open(model_path, t->job->backend, t->job->n_threads)) &&
+              (writer = writer_open(path, &options)) &&
+              take_make(model, &job, writer, &made, &result);
+    if (ok && result.n == job.n_samples)
+        ok = writer_close(writer);
+    else
+        writer_discard(writer);
+    hiss_model_close(model);
+    char why[ERROR_TEXT_MAX];
+    snprintf(why, sizeof(why), "%s", error_text());
+    path_remove(model_path);
+    return ok || error_set("%s", why);
+}
+
+/* What is due after a step. Trouble with files is no reason to lose the training. */
+static bool after_step(struct training *t, const struct train_result *result)
+{
+    struct progress *p = &t->progress;
+    status_show(t, result);
+    if (due(t, t->s->valid_every) && !validate(t))
+        return false;
+    bool best = t->validated && t->valid_bits < p->best_bits;
+    if (best)
+        p->best_bits = t->valid_bits;
+    if ((due(t, t->s->log_every) || t->validated) && !log_write(t, result))
+        log_warn("%s", error_text());
+    if ((best || due(t, t->s->checkpoint_every)) && !save(t)) {
+        if (p->step == t->s->steps)
+            return false;
+        log_warn("no checkpoint at step %lld, training goes on: %s", (long long)p->step,
+                 error_text());
+    }
+    if (due(t, t->s->sample_every) && !listen(t))
+        log_warn("no sound sample at step %lld: %s", (long long)p->step, error_text());
+    return true;
+}
+
+static void say_start(const struct training *t)
+{
+    const struct train_job *job = t->job;
+    int n_threads = job->n_threads > 0 ? job->n_threads : thread_count_available();
+    log_info("model: %.4g M weights, %d labels, %lld Hz; %s, %d thread%s; run %s",
+             (double)t->net.plan.n_weights / 1e6, t->net.config.n_labels,
+             (long long)t->s->sample_rate, t->backend->ops->name, n_threads,
+             n_threads == 1 ? "" : "s", job->run->path);
+    if (t->progress.step > 0)
+        log_info("resumed at step %lld", (long long)t->progress.step);
+}
+
+static void say_end(const struct training *t)
+{
+    const struct progress *p = &t->progress;
+    const char *path = t->job->run->path;
+    if (p->skipped > 0)
+        log_info("%lld steps had no finite gradient and were skipped", (long long)p->skipped);
+    if (p->step < t->s->steps)
+        log_info("stopped at step %lld; hiss train --run %s goes on", (long long)p->step, path);
+    else
+        log_info("done: %lld steps, best validation %.4f bits a sample; hiss generate %s",
+                 (long long)p->step, p->best_bits, path);
+}
+
+bool train_run(const struct train_job *job)
+{
+    struct training t;
+    bool ok = training_open(&t, job);
+    if (ok)
+        say_start(&t);
+    while (ok && t.progress.step < t.s->steps && !stop_requested()) {
+        struct train_result result;
+        ok = train_one(&t, &result) && after_step(&t, &result);
+    }
+    log_status_end();
+    if (ok && t.progress.step > t.saved_step && t.progress.step > 0)
+        ok = save(&t);
+    if (ok)
+        say_end(&t);
+    training_close(&t);
+    return ok;
+}
