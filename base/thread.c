@@ -12,8 +12,9 @@
 
 /* The ticket holds the number of the loop (high bits) and its next round (low bits). A worker takes
    a round by compare-and-swap, so one that slept through a loop can never take a round of another:
-   fn, arg and n are only written while the ticket is closed, and a swap on an old ticket fails. */
-enum { ROUND_BITS = 40 };
+   fn, arg and n are only written while the ticket is closed, and a swap on an old ticket fails (an
+   old ticket comes back after 2^32 loops: hours, in which the worker would have to stand still). */
+enum { ROUND_BITS = 32 };
 #define ROUND_CLOSED (((uint64_t)1 << ROUND_BITS) - 1)
 
 enum { SPINS_BEFORE_SLEEP = 4000, SPINS_BEFORE_YIELD = 2000 };
@@ -171,6 +172,7 @@ void pool_run(struct pool *pool, void (*fn)(void *, int64_t, int), void *arg, in
             fn(arg, i, 0);
         return;
     }
+    assert(n < (int64_t)ROUND_CLOSED);
     uint64_t loop = (atomic_load(&pool->ticket) >> ROUND_BITS) + 1;
     atomic_store(&pool->ticket, loop << ROUND_BITS | ROUND_CLOSED);
     atomic_store(&pool->fn, fn);

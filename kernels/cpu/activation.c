@@ -102,23 +102,29 @@ struct glu_job {
     int width;
 };
 
+/* Entries j .. j+n-1 of a row; n is 8 but at its end. */
+V_INLINE void glu_piece(const struct glu_job *job, int64_t row, int j, int n)
+{
+    const float *a = job->x + row * 2 * job->width + j, *g = a + job->width;
+    int64_t at = row * job->width + j;
+    vf y = vload_n(a, n) * vsigmoid(vload_n(g, n));
+    if (job->add0)
+        y += vload_n(job->add0 + at, n);
+    if (job->add1)
+        y += vload_n(job->add1 + at, n);
+    vstore_n(job->y + at, y, n);
+}
+
 static void glu_round(void *arg, int64_t i, int thread)
 {
     const struct glu_job *job = arg;
-    int width = job->width;
     int64_t end = min_of(job->n_rows, (i + 1) * CPU_ROW_BLOCK);
     for (int64_t row = i * CPU_ROW_BLOCK; row < end; row++) {
-        const float *a = job->x + row * 2 * width, *g = a + width;
-        for (int j = 0; j < width; j += V_LANES) {
-            int n = (int)min_of(V_LANES, width - j);
-            int64_t at = row * width + j;
-            vf y = vload_n(a + j, n) * vsigmoid(vload_n(g + j, n));
-            if (job->add0)
-                y += vload_n(job->add0 + at, n);
-            if (job->add1)
-                y += vload_n(job->add1 + at, n);
-            vstore_n(job->y + at, y, n);
-        }
+        int j = 0;
+        for (; j + V_LANES <= job->width; j += V_LANES)
+            glu_piece(job, row, j, V_LANES);
+        if (j < job->width)
+            glu_piece(job, row, j, job->width - j);
     }
 }
 
@@ -129,21 +135,25 @@ static void op_glu(struct backend *be, float *y, const float *x, const float *ad
     run_rounds(be, glu_round, &job, blocks_of(n_rows, CPU_ROW_BLOCK), n_rows * width);
 }
 
+V_INLINE void glu_backward_piece(const struct glu_job *job, int64_t row, int j, int n)
+{
+    int64_t at = row * 2 * job->width + j;
+    vf dy = vload_n(job->dy + row * job->width + j, n);
+    vf a = vload_n(job->x + at, n), s = vsigmoid(vload_n(job->x + at + job->width, n));
+    vstore_n(job->y + at, dy * s, n);
+    vstore_n(job->y + at + job->width, dy * a * s * (1.0f - s), n);
+}
+
 static void glu_backward_round(void *arg, int64_t i, int thread)
 {
     const struct glu_job *job = arg;
-    int width = job->width;
     int64_t end = min_of(job->n_rows, (i + 1) * CPU_ROW_BLOCK);
     for (int64_t row = i * CPU_ROW_BLOCK; row < end; row++) {
-        const float *a = job->x + row * 2 * width, *g = a + width;
-        float *da = job->y + row * 2 * width, *dg = da + width;
-        for (int j = 0; j < width; j += V_LANES) {
-            int n = (int)min_of(V_LANES, width - j);
-            vf dy = vload_n(job->dy + row * width + j, n);
-            vf s = vsigmoid(vload_n(g + j, n));
-            vstore_n(dg + j, dy * vload_n(a + j, n) * s * (1.0f - s), n);
-            vstore_n(da + j, dy * s, n);
-        }
+        int j = 0;
+        for (; j + V_LANES <= job->width; j += V_LANES)
+            glu_backward_piece(job, row, j, V_LANES);
+        if (j < job->width)
+            glu_backward_piece(job, row, j, job->width - j);
     }
 }
 

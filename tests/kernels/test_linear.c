@@ -1,0 +1,235 @@
+/* linear and its gradient against loops in double. */
+#include "tests/kernels/check.h"
+
+#include <string.h>
+
+struct linear_case {
+    int n_batch;
+    int64_t n_time;
+    int n_in, n_out;
+    bool bias, add0, add1, add_to_dx;
+    int pad; /* ld - width */
+};
+
+static const struct linear_case cases[] = {
+    {1, 1, 5, 7, true, true, true, false, 0},
+    {3, 1, 5, 7, false, true, false, true, 3},
+    {1, 3, 5, 7, true, false, true, false, 1},
+    {1, 1, 64, 256, true, false, false, true, 0},
+    {5, 1, 36, 130, false, false, false, false, 4},
+    {2, 1, 4, 128, true, false, false, false, 32},
+    {8, 1, 256, 1024, false, true, true, false, 0},
+    {1, 1, 3, 4, false, false, true, false, 0},
+    {1, 700, 5, 7, false, false, false, false, 0},
+    {2, 350, 5, 7, true, true, false, true, 2},
+    {1, 9000, 16, 12, true, true, true, true, 0},
+    {3, 3000, 5, 7, false, false, true, false, 5},
+    {2, 600, 64, 36, true, false, false, false, 0},
+    {1, 70000, 3, 2, true, false, false, false, 0},
+    {2, 0, 5, 7, true, false, false, false, 0},
+};
+
+struct linear_test {
+    struct linear_case c;
+    int64_t rows, ld_x, ld_y;
+    const float *x, *w, *bias, *add0, *add1, *dy, *dx0;
+    double *xd, *wd, *biasd; /* the loss reads these */
+};
+
+static struct linear_test make(const struct linear_case *c)
+{
+    struct linear_test t = {.c = *c, .rows = c->n_batch * c->n_time, .ld_x = c->n_in + c->pad,
+                            .ld_y = c->n_out + c->pad};
+    int64_t n_w = (int64_t)c->n_in * c->n_out, n_y = t.rows * c->n_out;
+    t.x = check_random(t.rows * t.ld_x, 1, 1);
+    t.w = check_random(n_w, 2, 0.3);
+    t.bias = check_random(c->n_out, 3, 1);
+    t.add0 = check_random(n_y, 4, 1);
+    t.add1 = check_random(n_y, 5, 1);
+    t.dy = check_random(t.rows * t.ld_y, 6, 1);
+    t.dx0 = check_random(t.rows * t.ld_x, 7, 1);
+    t.xd = check_to_double(t.x, t.rows * t.ld_x);
+    t.wd = check_to_double(t.w, n_w);
+    t.biasd = check_to_double(t.bias, c->n_out);
+    return t;
+}
+
+static void naive(const struct linear_test *t, double *y)
+{
+    const struct linear_case *c = &t->c;
+    for (int64_t m = 0; m < t->rows; m++)
+        for (int o = 0; o < c->n_out; o++) {
+            double s = c->bias ? t->biasd[o] : 0;
+            for (int i = 0; i < c->n_in; i++)
+                s += t->xd[m * t->ld_x + i] * t->wd[o * c->n_in + i];
+            if (c->add0)
+                s += t->add0[m * c->n_out + o];
+            if (c->add1)
+                s += t->add1[m * c->n_out + o];
+            y[m * t->ld_y + o] = s;
+        }
+}
+
+static double loss(void *arg)
+{
+    const struct linear_test *t = arg;
+    double *y = check_doubles(t->rows * t->ld_y), sum = 0;
+    naive(t, y);
+    for (int64_t m = 0; m < t->rows; m++)
+        for (int o = 0; o < t->c.n_out; o++)
+            sum += y[m * t->ld_y + o] * t->dy[m * t->ld_y + o];
+    return sum;
+}
+
+static void run_forward(struct backend *be, void *arg, float *out)
+{
+    const struct linear_test *t = arg;
+    const struct linear_case *c = &t->c;
+    struct linear_args a = {
+        .y = out, .x = t->x, .w = t->w,
+        .bias = c->bias ? t->bias : NULL,
+        .add0 = c->add0 ? t->add0 : NULL,
+        .add1 = c->add1 ? t->add1 : NULL,
+        .ld_x = t->ld_x, .ld_y = t->ld_y,
+        .n_batch = c->n_batch, .n_time = c->n_time, .n_in = c->n_in, .n_out = c->n_out,
+    };
+    be->ops->linear(be, &a);
+}
+
+/* dx (ld_x), dw, dbias, one after the other. */
+static void run_backward(struct backend *be, void *arg, float *out)
+{
+    const struct linear_test *t = arg;
+    const struct linear_case *c = &t->c;
+    int64_t n_x = t->rows * t->ld_x, n_w = (int64_t)c->n_in * c->n_out;
+    memcpy(out, t->dx0, (size_t)n_x * sizeof(float));
+    struct linear_backward_args a = {
+        .dx = out, .dw = out + n_x, .dbias = c->bias ? out + n_x + n_w : NULL,
+        .dy = t->dy, .x = t->x, .w = t->w,
+        .add_to_dx = c->add_to_dx, .ld_dx = t->ld_x, .ld_dy = t->ld_y, .ld_x = t->ld_x,
+        .n_batch = c->n_batch, .n_time = c->n_time, .n_in = c->n_in, .n_out = c->n_out,
+    };
+    be->ops->linear_backward(be, &a);
+}
+
+static void test_forward(void **state)
+{
+    const struct ops *tables[CHECK_TABLES_MAX];
+    int n_tables = check_tables(tables);
+    for (int k = 0; k < n_tables; k++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            struct linear_test t = make(&cases[i]);
+            float *y = check_zeros(t.rows * t.ld_y);
+            double *want = check_doubles(t.rows * t.ld_y);
+            check_threads(tables[k], run_forward, &t, y, t.rows * t.ld_y);
+            naive(&t, want); /* what lies between the rows stays 0 in both */
+            check_near("y", y, want, t.rows * t.ld_y, 2e-6);
+            check_free(state);
+        }
+}
+
+static void test_backward(void **state)
+{
+    const struct ops *tables[CHECK_TABLES_MAX];
+    int n_tables = check_tables(tables);
+    for (int k = 0; k < n_tables; k++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            struct linear_test t = make(&cases[i]);
+            const struct linear_case *c = &t.c;
+            int64_t n_x = t.rows * t.ld_x, n_w = (int64_t)c->n_in * c->n_out;
+            float *out = check_zeros(n_x + n_w + c->n_out);
+            check_threads(tables[k], run_backward, &t, out, n_x + n_w + c->n_out);
+            for (int64_t m = 0; m < t.rows; m++)
+                for (int64_t j = 0; j < t.ld_x; j++) {
+                    float *dx = &out[m * t.ld_x + j], before = t.dx0[m * t.ld_x + j];
+                    if (j >= c->n_in)
+                        assert_memory_equal(dx, &before, sizeof before);
+                    *dx = j < c->n_in ? *dx - (c->add_to_dx ? before : 0.0f) : 0.0f;
+                }
+            check_gradient("dx", loss, &t, t.xd, out, n_x, 1e-4);
+            check_gradient("dw", loss, &t, t.wd, out + n_x, n_w, 1e-4);
+            if (c->bias)
+                check_gradient("dbias", loss, &t, t.biasd, out + n_x + n_w, c->n_out, 1e-4);
+            check_free(state);
+        }
+}
+
+/* Gradients of parameters are added to; each output may be left out. */
+static void test_backward_parts(void **state)
+{
+    static const struct linear_case c = {1, 300, 12, 20, true, false, false, false, 0};
+    struct linear_test t = make(&c);
+    const struct ops *tables[CHECK_TABLES_MAX];
+    int n_tables = check_tables(tables);
+    for (int k = 0; k < n_tables; k++) {
+        struct backend *be = check_backend(tables[k], 2);
+        int64_t n_x = t.rows * t.ld_x, n_w = 12 * 20, n = n_x + n_w + 20;
+        float *all = check_zeros(n);
+        run_backward(be, &t, all);
+        float *dx = check_zeros(n_x), *dw = check_copy(t.w, n_w), *dbias = check_copy(t.bias, 20);
+        struct linear_backward_args a = {
+            .dy = t.dy, .x = t.x, .w = t.w, .ld_dx = 12, .ld_dy = 20, .ld_x = 12,
+            .n_batch = 1, .n_time = 300, .n_in = 12, .n_out = 20,
+        };
+        struct linear_backward_args only = a;
+        only.dx = dx;
+        be->ops->linear_backward(be, &only);
+        check_same("dx alone", dx, all, n_x);
+        only = a;
+        only.dw = dw;
+        be->ops->linear_backward(be, &only);
+        only = a;
+        only.dbias = dbias;
+        be->ops->linear_backward(be, &only);
+        double *want = check_doubles(n_w);
+        for (int i = 0; i < n_w; i++)
+            want[i] = (double)t.w[i] + all[n_x + i];
+        check_near("dw alone", dw, want, n_w, 1e-6);
+        for (int i = 0; i < 20; i++)
+            want[i] = (double)t.bias[i] + all[n_x + n_w + i];
+        check_near("dbias alone", dbias, want, 20, 1e-6);
+    }
+}
+
+/* A stream's tick is the same bits alone and among others, and may be added to in place. */
+static void test_streams(void **state)
+{
+    static const int64_t times[] = {1, 300};
+    const struct ops *tables[CHECK_TABLES_MAX];
+    int n_tables = check_tables(tables);
+    for (int k = 0; k < n_tables; k++)
+        for (int i = 0; i < 2; i++) {
+            int64_t n_time = times[i];
+            struct linear_case c = {7, n_time, 44, 100, true, true, false, false, 0};
+            struct linear_test all = make(&c);
+            int64_t n = n_time * 100;
+            float *y = check_zeros(7 * n), *alone = check_zeros(n);
+            struct backend *be = check_backend(tables[k], 2);
+            run_forward(be, &all, y);
+            for (int b = 0; b < 7; b++) {
+                struct linear_test one = all;
+                one.c.n_batch = 1;
+                one.x += b * n_time * 44;
+                one.add0 += b * n;
+                run_forward(be, &one, alone);
+                check_same("alone", alone, y + b * n, n);
+            }
+            float *in_place = check_copy(all.add0, 7 * n);
+            struct linear_test into = all;
+            into.add0 = in_place;
+            run_forward(be, &into, in_place);
+            check_same("in place", in_place, y, 7 * n);
+            check_free(state);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(test_forward, check_free),
+        cmocka_unit_test_teardown(test_backward, check_free),
+        cmocka_unit_test_teardown(test_backward_parts, check_free),
+        cmocka_unit_test_teardown(test_streams, check_free),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,96 @@
+/* RMSNorm and its gradient against loops in double. */
+#include "tests/kernels/check.h"
+
+#include <math.h>
+#include <string.h>
+
+struct norm_test {
+    int64_t rows;
+    int width;
+    const float *x, *w, *dy, *r, *dx0;
+    double *xd, *wd;
+};
+
+static const float eps = 1e-5f;
+
+static void naive(const struct norm_test *t, double *y, double *r)
+{
+    for (int64_t m = 0; m < t->rows; m++) {
+        const double *x = t->xd + m * t->width;
+        double s = 0;
+        for (int j = 0; j < t->width; j++)
+            s += x[j] * x[j];
+        r[m] = 1 / sqrt(s / t->width + eps);
+        for (int j = 0; j < t->width; j++)
+            y[m * t->width + j] = x[j] * r[m] * t->wd[j];
+    }
+}
+
+static double loss(void *arg)
+{
+    const struct norm_test *t = arg;
+    double *y = check_doubles(t->rows * t->width), *r = check_doubles(t->rows), sum = 0;
+    naive(t, y, r);
+    for (int64_t i = 0; i < t->rows * t->width; i++)
+        sum += y[i] * t->dy[i];
+    return sum;
+}
+
+static void run_forward(struct backend *be, void *arg, float *out)
+{
+    const struct norm_test *t = arg;
+    be->ops->rmsnorm(be, out, out + t->rows * t->width, t->x, t->w, eps, t->rows, t->width);
+}
+
+static void run_backward(struct backend *be, void *arg, float *out)
+{
+    const struct norm_test *t = arg;
+    memcpy(out, t->dx0, (size_t)(t->rows * t->width) * sizeof(float));
+    be->ops->rmsnorm_backward(be, out, out + t->rows * t->width, t->dy, t->x, t->r, t->w, t->rows,
+                              t->width);
+}
+
+static void test_norm(void **state)
+{
+    static const struct {
+        int64_t rows;
+        int width;
+    } cases[] = {{0, 8}, {1, 1}, {1, 64}, {3, 5}, {700, 7}, {9000, 12}, {1000, 64}, {40000, 3}};
+    const struct ops *tables[CHECK_TABLES_MAX];
+    int n_tables = check_tables(tables);
+    for (int k = 0; k < n_tables; k++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            int64_t rows = cases[i].rows, width = cases[i].width, n = rows * width;
+            struct norm_test t = {
+                .rows = rows, .width = (int)width, .x = check_random(n, 1, 2),
+                .w = check_random(width, 2, 1), .dy = check_random(n, 3, 1),
+                .dx0 = check_random(n, 4, 1),
+            };
+            t.xd = check_to_double(t.x, n);
+            t.wd = check_to_double(t.w, width);
+            float *y = check_zeros(n + rows), *d = check_zeros(n + width);
+            double *yd = check_doubles(n), *rd = check_doubles(rows);
+            check_threads(tables[k], run_forward, &t, y, n + rows);
+            naive(&t, yd, rd);
+            check_near("y", y, yd, n, 1e-6);
+            check_near("r", y + n, rd, rows, 1e-6);
+            float *without_r = check_zeros(n);
+            struct backend *be = check_backend(tables[k], 1);
+            be->ops->rmsnorm(be, without_r, NULL, t.x, t.w, eps, rows, (int)width);
+            check_same("without r", without_r, y, n);
+
+            t.r = y + n;
+            check_threads(tables[k], run_backward, &t, d, n + width);
+            for (int64_t j = 0; j < n; j++)
+                d[j] -= t.dx0[j];
+            check_gradient("dx", loss, &t, t.xd, d, n, 1e-4);
+            check_gradient("dw", loss, &t, t.wd, d + n, width, 1e-4);
+            check_free(state);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(test_norm, check_free)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
