@@ -5,6 +5,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vec.h"
 
+#include "kernels/cpu/product.c"
 #include "kernels/cpu/linear.c"
 #include "kernels/cpu/norm.c"
 #include "kernels/cpu/activation.c"

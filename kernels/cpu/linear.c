@@ -1,15 +1,12 @@
 /*
- * Matrix products. Many rows: blocks of a fixed number of rows, each one sgemm on one thread. One
- * tick: a matrix-vector product of our own for each stream, the sum of a row in an order that knows
- * nothing of the other streams.
+ * Matrix products with the weights. Many rows: blocks of a fixed number of rows, each the product
+ * with packed weights on one thread (product.c). One tick: a matrix-vector product for each stream.
  */
 #include "kernels/cpu/rounds.h"
 #include "kernels/cpu/vec.h"
 
-#include <cblas.h>
-
 enum {
-    LINEAR_GRAD_ROWS = 1024, /* rows in one partial sum of dw */
+    LINEAR_GRAD_ROWS = 4 * CPU_ROW_BLOCK, /* rows in one partial sum of dw */
     MATVEC_ROWS = 64,        /* rows of w in a round of the matrix-vector product */
 };
 
@@ -35,30 +32,30 @@ V_INLINE vf linear_addends(const struct linear_args *a, vf v, int64_t row, int64
     return v;
 }
 
+struct linear_job {
+    struct linear_args a;
+    const float *panels; /* w^T, packed */
+};
+
 /* Blocks are cut inside each stream, so that a stream's result does not depend on B. */
 static void linear_round(void *arg, int64_t i, int thread)
 {
-    const struct linear_args *a = arg;
+    const struct linear_job *job = arg;
+    const struct linear_args *a = &job->a;
     int64_t n_blocks = blocks_of(a->n_time, CPU_ROW_BLOCK);
     int64_t t0 = i % n_blocks * CPU_ROW_BLOCK;
     int64_t row0 = i / n_blocks * a->n_time + t0;
-    int n_rows = (int)min_of(CPU_ROW_BLOCK, a->n_time - t0);
+    int64_t n_rows = min_of(CPU_ROW_BLOCK, a->n_time - t0);
     float *y = a->y + row0 * a->ld_y;
     bool add = a->bias || a->add0 || a->add1;
-    if (add) {
-        for (int r = 0; r < n_rows; r++) {
-            float *yr = y + r * a->ld_y;
-            int j = 0;
-            for (; j + V_LANES <= a->n_out; j += V_LANES)
-                vstore(yr + j, linear_addends(a, (vf){0}, row0 + r, j, V_LANES));
-            if (j < a->n_out)
-                vstore_n(yr + j, linear_addends(a, (vf){0}, row0 + r, j, a->n_out - j),
-                         a->n_out - j);
+    for (int64_t r = 0; add && r < n_rows; r++)
+        for (int j = 0; j < a->n_out; j += V_LANES) {
+            int n = (int)min_of(V_LANES, a->n_out - j);
+            vf v = linear_addends(a, (vf){0}, row0 + r, j, n);
+            vstore_n(y + r * a->ld_y + j, v, n);
         }
-    }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n_rows, a->n_out, a->n_in, 1.0f,
-                a->x + row0 * a->ld_x, (int)a->ld_x, a->w, a->n_in, add ? 1.0f : 0.0f, y,
-                (int)a->ld_y);
+    struct product_rows x = {a->x + row0 * a->ld_x, a->ld_x, 1};
+    product(y, a->ld_y, add, &x, job->panels, n_rows, a->n_in, a->n_out);
 }
 
 /* The last n_in mod 8 floats of a row; the other lanes are 0. */
@@ -133,16 +130,26 @@ static void matvec_round(void *arg, int64_t i, int thread)
     }
 }
 
+static size_t linear_workspace(int64_t n_in, int64_t n_out)
+{
+    return (size_t)panels_size(n_in, n_out) * sizeof(float);
+}
+
 static void op_linear(struct backend *be, const struct linear_args *a)
 {
-    struct linear_args job = *a;
+    struct linear_job job = {.a = *a};
     int64_t per_row = (int64_t)a->n_in * a->n_out;
     if (a->n_time == 1) {
         /* a multiply-add is an eighth of an entry's work */
-        run_rounds(be, matvec_round, &job, blocks_of(a->n_out, MATVEC_ROWS),
+        run_rounds(be, matvec_round, &job.a, blocks_of(a->n_out, MATVEC_ROWS),
                    a->n_batch * per_row / 8);
         return;
     }
+    if (a->n_batch * a->n_time == 0)
+        return;
+    float *panels = scratch_of(be, linear_workspace(a->n_in, a->n_out));
+    pack_panels(panels, a->w, 1, a->n_in, a->n_in, a->n_out);
+    job.panels = panels;
     run_rounds(be, linear_round, &job, a->n_batch * blocks_of(a->n_time, CPU_ROW_BLOCK),
                a->n_batch * a->n_time * per_row / 8);
 }
@@ -150,9 +157,11 @@ static void op_linear(struct backend *be, const struct linear_args *a)
 struct linear_backward_job {
     struct linear_backward_args a;
     int64_t n_rows, grad_rows;
-    int64_t first;  /* block of round 0 */
-    float *parts;   /* (PARTIALS_MAX, stride): dw, then dbias */
-    int64_t stride; /* floats */
+    int64_t first;       /* block of round 0 */
+    float *panels;       /* w, packed, for dx */
+    float *packed;       /* (threads, packed_stride): blocks of dy and x, for dw */
+    float *parts;        /* (PARTIALS_MAX, stride): dw, then dbias */
+    int64_t packed_stride, stride; /* floats */
 };
 
 /* Rows in a partial sum: fewer when there are few, so that there is something to share. */
@@ -161,15 +170,30 @@ static int64_t linear_grad_rows(int64_t n_rows)
     return n_rows >= 8 * LINEAR_GRAD_ROWS ? LINEAR_GRAD_ROWS : CPU_ROW_BLOCK;
 }
 
-static int64_t linear_part_stride(int64_t n_in, int64_t n_out)
+/* Cuts the scratch memory; returns its bytes. `scratch` may be NULL: only the size is wanted. */
+static size_t linear_backward_cut(struct linear_backward_job *job, float *scratch, int64_t n_rows,
+                                  int64_t n_in, int64_t n_out, int n_threads)
 {
-    return (n_in * n_out + n_out + 15) / 16 * 16;
+    int64_t line = ARENA_ALIGN / (int64_t)sizeof(float);
+    job->grad_rows = linear_grad_rows(n_rows);
+    job->packed_stride =
+        blocks_of(product_transposed_size(CPU_ROW_BLOCK, n_out, n_in), line) * line;
+    job->stride = blocks_of(n_in * n_out + n_out, line) * line;
+    int64_t n_parts = min_of(PARTIALS_MAX, blocks_of(n_rows, job->grad_rows));
+    int64_t packed_at = blocks_of(panels_size(n_out, n_in), line) * line;
+    int64_t parts_at = packed_at + n_threads * job->packed_stride;
+    if (scratch) {
+        job->panels = scratch;
+        job->packed = scratch + packed_at;
+        job->parts = scratch + parts_at;
+    }
+    return (size_t)(parts_at + n_parts * job->stride) * sizeof(float);
 }
 
-static size_t linear_backward_workspace(int64_t n_rows, int64_t n_in, int64_t n_out)
+static size_t linear_backward_workspace(int64_t n_rows, int64_t n_in, int64_t n_out, int n_threads)
 {
-    int64_t n_parts = min_of(PARTIALS_MAX, blocks_of(n_rows, linear_grad_rows(n_rows)));
-    return (size_t)(n_parts * linear_part_stride(n_in, n_out)) * sizeof(float);
+    struct linear_backward_job unused;
+    return linear_backward_cut(&unused, NULL, n_rows, n_in, n_out, n_threads);
 }
 
 /* A block of rows, in pieces that stay in cache between the three sums. */
@@ -184,17 +208,16 @@ static void linear_backward_round(void *arg, int64_t i, int thread)
     if (a->dbias)
         memset(dbias, 0, (size_t)a->n_out * sizeof(float));
     for (int64_t row = begin; row < end; row += CPU_ROW_BLOCK) {
-        int n = (int)min_of(CPU_ROW_BLOCK, end - row);
+        int64_t n = min_of(CPU_ROW_BLOCK, end - row);
         const float *dy = a->dy + row * a->ld_dy;
+        struct product_rows dy_rows = {dy, a->ld_dy, 1};
         if (a->dx)
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, a->n_in, a->n_out, 1.0f, dy,
-                        (int)a->ld_dy, a->w, a->n_in, a->add_to_dx ? 1.0f : 0.0f,
-                        a->dx + row * a->ld_dx, (int)a->ld_dx);
+            product(a->dx + row * a->ld_dx, a->ld_dx, a->add_to_dx, &dy_rows, job->panels, n,
+                    a->n_out, a->n_in);
         if (a->dw)
-            cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, a->n_out, a->n_in, n, 1.0f, dy,
-                        (int)a->ld_dy, a->x + row * a->ld_x, (int)a->ld_x,
-                        row == begin ? 0.0f : 1.0f, dw, a->n_in);
-        for (int r = 0; a->dbias && r < n; r++)
+            product_transposed(dw, row > begin, dy, a->ld_dy, a->x + row * a->ld_x, a->ld_x, n,
+                               a->n_out, a->n_in, job->packed + thread * job->packed_stride);
+        for (int64_t r = 0; a->dbias && r < n; r++)
             for (int j = 0; j < a->n_out; j++)
                 dbias[j] += dy[r * a->ld_dy + j];
     }
@@ -204,19 +227,16 @@ static void op_linear_backward(struct backend *be, const struct linear_backward_
 {
     int64_t n_rows = a->n_batch * a->n_time;
     int64_t matrix = (int64_t)a->n_in * a->n_out;
-    struct linear_backward_job job = {
-        .a = *a,
-        .n_rows = n_rows,
-        .grad_rows = linear_grad_rows(n_rows),
-        .stride = linear_part_stride(a->n_in, a->n_out),
-    };
-    int64_t n_blocks = blocks_of(n_rows, job.grad_rows);
-    if (!a->dw && !a->dbias) {
-        job.stride = 0;
-        run_rounds(be, linear_backward_round, &job, n_blocks, n_rows * matrix / 8);
+    int n_threads = pool_n_threads(cpu_of(be)->pool);
+    struct linear_backward_job job = {.a = *a, .n_rows = n_rows};
+    if (n_rows == 0)
         return;
-    }
-    job.parts = scratch_of(be, linear_backward_workspace(n_rows, a->n_in, a->n_out));
+    float *scratch = scratch_of(
+        be, linear_backward_workspace(n_rows, a->n_in, a->n_out, n_threads));
+    linear_backward_cut(&job, scratch, n_rows, a->n_in, a->n_out, n_threads);
+    if (a->dx)
+        pack_panels(job.panels, a->w, a->n_in, 1, a->n_out, a->n_in);
+    int64_t n_blocks = blocks_of(n_rows, job.grad_rows);
     for (; job.first < n_blocks; job.first += PARTIALS_MAX) {
         int n = (int)min_of(PARTIALS_MAX, n_blocks - job.first);
         run_rounds(be, linear_backward_round, &job, n, n * job.grad_rows * matrix / 8);

@@ -5,6 +5,7 @@
 #ifndef HISS_KERNELS_CPU_ROUNDS_H
 #define HISS_KERNELS_CPU_ROUNDS_H
 
+#include "base/arena.h"
 #include "kernels/cpu/cpu.h"
 
 #include <assert.h>

@@ -6,13 +6,10 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* Only the backward passes keep partial sums. Which of a layer's parameters are matrices of
-   op_linear is not asked: the others are smaller. */
+/* Which of a layer's parameters are matrices of op_linear is not asked: the others are smaller. */
 static size_t op_workspace(struct backend *be, const struct plan *plan, int n_batch,
                            int64_t n_time, bool backward)
 {
-    if (!backward)
-        return 0;
     int n_threads = pool_n_threads(cpu_of(be)->pool);
     size_t bytes = 0;
     for (int i = 0; i < plan->n_layers; i++) {
@@ -24,10 +21,15 @@ static size_t op_workspace(struct backend *be, const struct plan *plan, int n_ba
             if (layer->param[role] < 0)
                 continue;
             const struct param *param = &plan->params[layer->param[role]];
-            if (param->n_dims == 2)
-                bytes = larger(bytes, linear_backward_workspace(rows, param->shape[1],
-                                                                param->shape[0]));
+            int64_t n_in = param->shape[1], n_out = param->shape[0];
+            if (param->n_dims != 2)
+                continue;
+            bytes = larger(bytes, linear_workspace(n_in, n_out));
+            if (backward)
+                bytes = larger(bytes, linear_backward_workspace(rows, n_in, n_out, n_threads));
         }
+        if (!backward)
+            continue;
         if (layer->param[PARAM_NORM] >= 0)
             bytes = larger(bytes, norm_backward_workspace(rows, layer->width_in));
         if (layer->kind == LAYER_MIXER) {
