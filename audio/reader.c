@@ -77,9 +77,14 @@ static int64_t find_corrected_length(SNDFILE *file, const SF_INFO *info)
     log[sizeof log - 1] = 0;
     for (const char *line = log; line; line = strchr(line, '\n')) {
         line += strspn(line, "\n ");
-        if (sscanf(line, "data : %lld (should be %lld", &claimed, &present) == 2 &&
-            claimed > present && present > 0 && claimed < 0x7fff0000LL)
-            return (int64_t)((double)info->frames * (double)claimed / (double)present);
+        int before = 0; /* bytes of the chunk that are not samples */
+        if (sscanf(line, "SSND : %lld (should be %lld", &claimed, &present) == 2)
+            before = 8;
+        else if (sscanf(line, "data : %lld (should be %lld", &claimed, &present) != 2)
+            continue;
+        if (claimed > present && present > before && claimed < 0x7fff0000LL)
+            return (int64_t)((double)info->frames * (double)(claimed - before) /
+                             (double)(present - before));
     }
     return 0;
 }
@@ -234,6 +239,24 @@ int64_t reader_read(struct reader *r, float *x, int64_t n)
         done += got;
     }
     return done;
+}
+
+bool sound_text(const char *path, char **software, char **comment)
+{
+    bool ok = true;
+    *software = *comment = NULL;
+    struct reader *r = reader_open(path, 0);
+    if (!r)
+        return false;
+    const char *s = sf_get_string(r->file, SF_STR_SOFTWARE);
+    const char *c = sf_get_string(r->file, SF_STR_COMMENT);
+    if ((s && !(*software = strdup(s))) || (c && !(*comment = strdup(c)))) {
+        free(*software);
+        *software = NULL;
+        ok = error_set("%s: out of memory for its text", path);
+    }
+    reader_close(r);
+    return ok;
 }
 
 int64_t reader_n_bad(const struct reader *r)

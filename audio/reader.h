@@ -47,6 +47,11 @@ int64_t reader_n_bad(const struct reader *r);
    the 3.0 s it claims". The text belongs to the reader. */
 const char *reader_trouble(const struct reader *r);
 
+/* Reads a file's text chunk: what made it, and the comment (the settings of a take). Either may be
+   NULL where the file has none; the caller frees both. False with error_text if the file cannot be
+   opened. */
+bool sound_text(const char *path, char **software, char **comment);
+
 /* A whole recording in memory: for prompts and other short sounds. */
 struct sound {
     float *x;  /* (n) mono; freed by sound_free */

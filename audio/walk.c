@@ -88,7 +88,7 @@ static char *join(const char *folder, const char *name)
 
 static bool walk_entries(struct walker *w, const char *folder, int depth);
 
-/* `is_new`: what see_folder said, if this is a folder of the top level. */
+/* `is_new`: what see_folder said, if this is a folder. */
 static bool walk_entry(struct walker *w, const char *folder, const char *name, int depth,
                        int is_new)
 {
@@ -106,8 +106,6 @@ static bool walk_entry(struct walker *w, const char *folder, const char *name, i
         return add_file(w, path, "not a regular file");
     bool ok = true;
     if (depth > 0 || !w->enter || w->enter(w->arg, name)) {
-        if (depth > 0)
-            is_new = see_folder(w, &st);
         if (is_new == 0)
             return add_file(w, path, "a link to a folder that has its own place in the list");
         ok = is_new > 0 ? walk_entries(w, path, depth + 1) : out_of_memory();
@@ -116,11 +114,14 @@ static bool walk_entry(struct walker *w, const char *folder, const char *name, i
     return ok;
 }
 
-static bool note_folder(struct walker *w, int *is_new, const char *folder, const char *name)
+/* Notes an entry if it is a folder, and a link or not as asked. */
+static bool note_folder(struct walker *w, int *is_new, bool link, const char *folder,
+                        const char *name)
 {
-    struct stat st;
+    struct stat st, self;
     char *path = join(folder, name);
-    if (path && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+    if (path && lstat(path, &self) == 0 && S_ISLNK(self.st_mode) == link && stat(path, &st) == 0 &&
+        S_ISDIR(st.st_mode))
         *is_new = see_folder(w, &st);
     free(path);
     return path != NULL;
@@ -137,14 +138,15 @@ static bool walk_entries(struct walker *w, const char *folder, int depth)
         snprintf(why, sizeof why, "cannot read the folder: %s", strerror(errno));
         return path ? add_file(w, path, why) : out_of_memory();
     }
-    /* The folders of the top level are noted before any is read: a link from train/ to test/ must
-       not bring test/ into train. */
+    /* All folders of a level are noted before any is read, those that are no links first: a link
+       from train/ to test/ must not bring test/ into train, nor rename a folder beside it. */
     bool ok = true;
     int *is_new = calloc((size_t)n + 1, sizeof *is_new);
     if (!is_new)
         ok = out_of_memory();
-    for (int i = 0; ok && depth == 0 && i < n; i++)
-        ok = note_folder(w, &is_new[i], folder, entries[i]->d_name);
+    for (int link = 0; link < 2; link++)
+        for (int i = 0; ok && i < n; i++)
+            ok = note_folder(w, &is_new[i], link, folder, entries[i]->d_name);
     for (int i = 0; i < n; i++) {
         ok = ok && walk_entry(w, folder, entries[i]->d_name, depth, is_new[i]);
         free(entries[i]);

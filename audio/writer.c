@@ -104,7 +104,7 @@ static bool open_part(struct writer *w, const struct writer_options *o)
     SF_INFO info = {.samplerate = o->rate, .channels = 1, .format = w->format->sndfile};
     w->where = w->path;
     if (strlen(w->path) + sizeof ".part" > sizeof w->part)
-        return error_set("%s: the path is too long", w->path);
+        return error_set("%.80s...: the path is too long", w->path);
     snprintf(w->part, sizeof w->part, "%.*s.part", (int)sizeof w->part - 6, w->path);
     if (path_is_folder(w->path))
         return error_set("%s: is a folder", w->path);
@@ -116,6 +116,10 @@ static bool open_part(struct writer *w, const struct writer_options *o)
     if (!(w->file = sf_open_fd(w->fd, SFM_WRITE, &info, 0)))
         return error_set("%s: cannot write %s at %d Hz: %s", w->path, w->format->extension, o->rate,
                          sf_strerror(NULL));
+    if ((o->software && strlen(o->software) > WRITER_TEXT_MAX) ||
+        (o->comment && strlen(o->comment) > WRITER_TEXT_MAX))
+        return error_set("%s: the text to store in it is longer than %d bytes: use shorter names",
+                         w->path, WRITER_TEXT_MAX);
     if (o->software)
         sf_set_string(w->file, SF_STR_SOFTWARE, o->software);
     if (o->comment)
@@ -141,7 +145,7 @@ struct writer *writer_open(const char *path, const struct writer_options *o)
     if (strcmp(path, "-") == 0)
         ok = open_stream(w);
     else if (strlen(path) >= sizeof w->path)
-        ok = error_set("%s: the path is too long", path);
+        ok = error_set("%.80s...: the path is too long", path);
     else {
         memcpy(w->path, path, strlen(path) + 1);
         w->format = writer_format_find(path, o->rate);

@@ -23,10 +23,14 @@
 
 struct writer;
 
+/* The longest text that every format's readers find again. */
+enum { WRITER_TEXT_MAX = 2000 };
+
 struct writer_options {
     int rate;             /* Hz, at least 1 */
     const char *software; /* for the text chunk: what made the file; NULL: nothing */
-    const char *comment;  /* for the text chunk: model, seed, settings, any length; NULL: nothing */
+    const char *comment;  /* for the text chunk: model, seed, settings; NULL: nothing. raw files
+                             and streams carry no text */
 };
 
 /* One line naming the extensions that can be written here: "wav, flac, ...". Static. */
@@ -37,7 +41,7 @@ const char *writer_formats(void);
 bool writer_check(const char *path, int rate);
 
 /* Opens PATH.part (or standard output). NULL with error_text: unknown extension, a rate the format
-   cannot have, a folder that is not there or not writable. */
+   cannot have, a folder that is not there or not writable, a text beyond WRITER_TEXT_MAX bytes. */
 struct writer *writer_open(const char *path, const struct writer_options *options);
 
 /* Appends mono samples; beyond [-1, 1] they are clamped, NaN is written as 0. False with error_text
