@@ -12,18 +12,12 @@
 #include <sys/stat.h>
 
 static const char *const split_names[SPLITS] = {"train", "valid", "test", "all"};
-static const char *const clip_mode_names[] = {"whole", "crop"};
 static const char *const label_mode_names[] = {"none", "folders"};
 static const char *const fate_names[] = {"kept", "padded", "cut", "skipped"};
 
 const char *split_name(enum split split)
 {
     return split_names[split];
-}
-
-const char *clip_mode_name(enum clip_mode mode)
-{
-    return clip_mode_names[mode];
 }
 
 const char *label_mode_name(enum label_mode mode)
@@ -34,16 +28,6 @@ const char *label_mode_name(enum label_mode mode)
 const char *fate_name(enum fate fate)
 {
     return fate_names[fate];
-}
-
-bool clip_mode_from_name(enum clip_mode *mode, const char *name)
-{
-    for (int i = 0; i < 2; i++)
-        if (strcmp(clip_mode_names[i], name) == 0) {
-            *mode = (enum clip_mode)i;
-            return true;
-        }
-    return false;
 }
 
 bool label_mode_from_name(enum label_mode *mode, const char *name)

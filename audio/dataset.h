@@ -26,6 +26,7 @@
 #define HISS_AUDIO_DATASET_H
 
 #include "audio/normalize.h"
+#include "base/clip_mode.h"
 #include "base/quantizer.h"
 
 #include <stdbool.h>
@@ -39,13 +40,6 @@ enum { NO_LABEL = -1 };
 
 /* "train", "valid", "test", "all". */
 const char *split_name(enum split split);
-
-/* whole: a file from its first sample, padded on the right to the clip's length, or cut.
-   crop: a piece from a random place, files weighted by their length; shorter ones are padded. */
-enum clip_mode { CLIP_WHOLE, CLIP_CROP };
-const char *clip_mode_name(enum clip_mode mode);
-bool clip_mode_from_name(enum clip_mode *mode,
-                         const char *name); /* false, no error_text: unknown */
 
 enum label_mode { LABELS_NONE, LABELS_FOLDERS };
 const char *label_mode_name(enum label_mode mode);

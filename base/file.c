@@ -28,12 +28,15 @@ static bool path_trim(char out[FILE_PATH_MAX], const char *path)
 
 bool path_join(char out[FILE_PATH_MAX], const char *folder, const char *name)
 {
-    size_t n = strlen(folder);
-    const char *slash = n == 0 || folder[n - 1] == '/' ? "" : "/";
-    int length = snprintf(out, FILE_PATH_MAX, "%s%s%s", folder, slash, name);
-    if (length < 0 || length >= FILE_PATH_MAX)
+    size_t n = strlen(folder), n_name = strlen(name);
+    bool slash = n > 0 && folder[n - 1] != '/';
+    if (n + slash + n_name >= FILE_PATH_MAX)
         return error_set("the path %.100s.../%.100s is longer than %d bytes", folder, name,
                          FILE_PATH_MAX - 1);
+    memmove(out, folder, n);
+    if (slash)
+        out[n++] = '/';
+    memcpy(out + n, name, n_name + 1);
     return true;
 }
 

@@ -13,7 +13,8 @@
 
 enum { FILE_PATH_MAX = 4096 };
 
-/* Joins with one slash; false with error_text if it does not fit in FILE_PATH_MAX. */
+/* Joins with one slash; false with error_text if it does not fit in FILE_PATH_MAX. `out` may be
+   `folder` itself. */
 bool path_join(char out[FILE_PATH_MAX], const char *folder, const char *name);
 
 /* Makes a folder and its parents; an existing folder is fine. */

@@ -19,7 +19,6 @@ static const double weights_max = 0x1p31;
 
 /* Names of enumerators. */
 
-static const char *const clip_mode_names[] = {[CLIP_WHOLE] = "whole", [CLIP_CROP] = "crop"};
 static const char *const layout_names[] = {[LAYOUT_UNET] = "unet", [LAYOUT_PLAIN] = "plain"};
 static const char *const embedding_names[] = {
     [EMBEDDING_LEARNED] = "learned", [EMBEDDING_SINUSOIDAL] = "sinusoidal"};
@@ -34,12 +33,6 @@ static int name_find(const char *const names[], int n, const char *name)
         if (strcmp(names[i], name) == 0)
             return i;
     return -1;
-}
-
-const char *clip_mode_name(enum clip_mode m)
-{
-    assert(m < CLIP_MODES);
-    return clip_mode_names[m];
 }
 
 const char *layout_name(enum layout l)
@@ -58,13 +51,6 @@ const char *mixer_name(enum mixer_kind m)
 {
     assert(m < MIXER_KINDS);
     return mixer_names[m];
-}
-
-bool clip_mode_from_name(enum clip_mode *m, const char *name)
-{
-    int i = name_find(clip_mode_names, CLIP_MODES, name);
-    *m = i < 0 ? CLIP_WHOLE : (enum clip_mode)i;
-    return i >= 0;
 }
 
 bool layout_from_name(enum layout *l, const char *name)
@@ -325,11 +311,13 @@ static bool clip_parse(struct config *c, const json_t *root)
 {
     static const char *const known[] = {"mode", "samples"};
     const json_t *clip = get(root, "", "clip", JSON_OBJECT, "an object");
-    int mode;
+    char mode[CONFIG_NAME_MAX];
     if (!clip || !keys_check(clip, "clip.", known, COUNT(known)) ||
-        !get_choice(&mode, clip, "clip.", "mode", clip_mode_names, CLIP_MODES))
+        !get_name(mode, clip, "clip.", "mode"))
         return false;
-    c->clip_mode = (enum clip_mode)mode;
+    if (!clip_mode_from_name(&c->clip_mode, mode))
+        return error_set("the key 'clip.mode' is '%s', which is none of: %s, %s", mode,
+                         clip_mode_name(CLIP_WHOLE), clip_mode_name(CLIP_CROP));
     const json_t *samples = get(clip, "clip.", "samples", JSON_INTEGER, "a whole number");
     c->clip_samples = json_integer_value(samples);
     return samples != NULL;

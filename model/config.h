@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clip_mode.h"
 #include "kernels/plan.h"
 
 enum {
@@ -18,7 +19,6 @@ enum {
     CONFIG_NAME_MAX = 64, /* bytes in a label or other name, 0 included */
 };
 
-enum clip_mode { CLIP_WHOLE, CLIP_CROP, CLIP_MODES };
 enum layout { LAYOUT_UNET, LAYOUT_PLAIN, LAYOUTS };
 enum embedding { EMBEDDING_LEARNED, EMBEDDING_SINUSOIDAL, EMBEDDINGS };
 
@@ -52,11 +52,9 @@ struct config {
 };
 
 /* The names of enumerators, for JSON, presets and messages. */
-const char *clip_mode_name(enum clip_mode m);
 const char *layout_name(enum layout l);
 const char *embedding_name(enum embedding e);
 const char *mixer_name(enum mixer_kind m);
-bool clip_mode_from_name(enum clip_mode *m, const char *name);
 bool layout_from_name(enum layout *l, const char *name);
 bool embedding_from_name(enum embedding *e, const char *name);
 bool mixer_from_name(enum mixer_kind *m, const char *name);
@@ -64,12 +62,14 @@ bool mixer_from_name(enum mixer_kind *m, const char *name);
 /* Whether the values are possible and of a size this program handles. False with error_text. */
 bool config_check(const struct config *c);
 
-/* Reads the JSON text; every key is required but up_shift, embedding and ff, unknown keys and
-   wrong types are refused, and config_check is applied. False with error_text, which names the key. */
+/* Reads the JSON text; every key is required but up_shift, embedding and ff, unknown keys and wrong
+   types are refused, and config_check is applied. False with error_text, which names the key; *c is
+   then of no use. */
 bool config_parse(struct config *c, const char *json);
 
-/* The JSON text, compact, keys in a fixed order: equal configurations give equal bytes. The caller
-   frees it. NULL with error_text if memory runs out. */
+/* The JSON text, compact, keys in a fixed order: equal configurations give equal bytes, whatever
+   the locale. *c must have passed config_check. The caller frees the text. NULL with error_text if
+   memory runs out. */
 char *config_format(const struct config *c);
 
 /* The index of a label's name, or -1 with error_text, which lists the names. */
