@@ -21,6 +21,7 @@ struct reader {
     struct sound_info info;
     int rate;          /* of what is read */
     int64_t n_claimed; /* frames: by the header, even where libsndfile corrected it */
+    int64_t n_unsure;  /* frames by which such a claim may err in good faith */
     int64_t n_frames;  /* read so far */
     int64_t n_bad;
     bool ended;
@@ -106,7 +107,7 @@ static void end_file(struct reader *r)
     double present_s = (double)r->n_frames / r->info.rate;
     double claimed_s = (double)r->n_claimed / r->info.rate;
     r->ended = true;
-    if (r->n_frames < r->n_claimed)
+    if (r->n_frames + r->n_unsure < r->n_claimed)
         snprintf(r->trouble, sizeof r->trouble, "stops after %.3f s of the %.3f s it claims%s",
                  present_s, claimed_s, r->failure);
     else if (r->failure[0])
@@ -176,6 +177,8 @@ struct reader *reader_open(const char *path, int rate)
     describe_format(r->info.format, sizeof r->info.format, info.format);
     int64_t corrected = find_corrected_length(r->file, &info);
     r->n_claimed = corrected > r->info.n_frames ? corrected : r->info.n_frames;
+    /* MP3 knows its length to some frames of 1152 samples only. */
+    r->n_unsure = (info.format & SF_FORMAT_TYPEMASK) == SF_FORMAT_MPEG ? 4 * 1152 : 0;
     r->rate = rate > 0 ? rate : info.samplerate;
     r->block_size = BLOCK_FLOATS / info.channels;
     r->block_size = r->block_size < 1 ? 1 : r->block_size;
