@@ -18,7 +18,7 @@ enum { SHAPE_TEXT_MAX = 192, STEP_DIGITS_MAX = 18 };
 
 static const char config_key[] = "hiss.config", sampling_key[] = "hiss.sampling";
 static const char file_name[] = "model.safetensors";
-static const double temperature_max = 100, guidance_max = 100;
+static const double temperature_max = 100, guidance_max = 100; /* either sign */
 
 /* Where the file is. */
 
@@ -87,8 +87,7 @@ bool model_file_id(char id[MODEL_ID_MAX], const struct config *config, const str
     SHA256Update(&sha, (const uint8_t *)text, strlen(text));
     for (int i = 0; i < plan->n_params; i++) {
         const struct param *p = &plan->params[i];
-        SHA256Update(&sha, (const uint8_t *)(weights + p->offset),
-                     (size_t)p->size * sizeof(float));
+        SHA256Update(&sha, (const uint8_t *)(weights + p->offset), (size_t)p->size * sizeof(float));
     }
     SHA256End(&sha, id);
     free(text);
@@ -209,7 +208,7 @@ static bool sampling_parse(struct model_file *m, const char *text)
                                             o ? "something else" : error.text);
     ok = ok && number_take(&m->temperature, o, "temperature", 0, temperature_max, 1) &&
          number_take(&m->top_p, o, "top_p", 0, 1, 1) &&
-         number_take(&m->guidance, o, "guidance", 0, guidance_max, 1);
+         number_take(&m->guidance, o, "guidance", -guidance_max, guidance_max, 1);
     if (ok && m->top_p <= 0)
         ok = error_set("%s: top_p must be above 0", sampling_key);
     if (ok && json_object_size(o) > 0)

@@ -1,6 +1,6 @@
 /*
- * The model file: one .safetensors file that holds a configuration, its weights and where they came
- * from (design: "Model file"). A checkpoint directory step-N/ holds one too, so every path below may
+ * The model file: one .safetensors file that holds a configuration, its weights and where they
+ * came from (design: "Model file"). A checkpoint directory step-N/ holds one too, so every path below may
  * name a file, a step-N directory, or a run directory (its best, else its latest checkpoint).
  *
  * Main thread.

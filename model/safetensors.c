@@ -12,8 +12,10 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are copied as they are");
 
 /* The format allows headers of 100 MB; parsed, hostile ones of that size would take gigabytes. The
-   largest model this program can describe needs a tenth of this. */
+   largest model this program can describe needs half of this, and the largest training state, four
+   times its weights, half of data_max. */
 enum { LENGTH_BYTES = 8, HEADER_MAX = 16 << 20, HEADER_ALIGN = 8 };
+static const int64_t data_max = INT64_C(1) << 36;
 
 static const char metadata_key[] = "__metadata__";
 
@@ -79,8 +81,7 @@ static bool offsets_parse(int64_t range[2], const struct tensor_entry *t, const 
     return true;
 }
 
-static bool tensor_parse(struct tensor_entry *t, const char *name, const json_t *o,
-                         const char *data, int64_t n_data)
+static bool tensor_parse(struct tensor_entry *t, const char *name, const json_t *o, int64_t n_data)
 {
     if (strlen(name) >= TENSOR_NAME_MAX)
         return error_set("tensor %.40s...: its name is longer than %d bytes", name,
@@ -93,7 +94,7 @@ static bool tensor_parse(struct tensor_entry *t, const char *name, const json_t 
     if (!shape_parse(t, json_object_get(o, "shape")) ||
         !offsets_parse(range, t, json_object_get(o, "data_offsets"), n_data))
         return false;
-    t->data = (const unsigned char *)data + range[0];
+    t->begin = (size_t)range[0];
     t->n_bytes = (size_t)(range[1] - range[0]);
     int width = dtype_find(&t->type, dtype);
     if (width &&
@@ -128,8 +129,8 @@ static bool metadata_parse(struct safetensors *st, const json_t *metadata)
 static int by_offset(const void *a, const void *b)
 {
     const struct tensor_entry *s = a, *t = b;
-    if (s->data != t->data)
-        return s->data < t->data ? -1 : 1;
+    if (s->begin != t->begin)
+        return s->begin < t->begin ? -1 : 1;
     return (s->n_bytes > t->n_bytes) - (s->n_bytes < t->n_bytes); /* empty ones first */
 }
 
@@ -140,69 +141,71 @@ static int by_name(const void *a, const void *b)
 }
 
 /* Every byte of the data belongs to exactly one tensor. */
-static bool layout_check(const struct safetensors *st, const char *data, size_t n_data)
+static bool layout_check(const struct safetensors *st)
 {
     size_t end = 0;
     for (int i = 0; i < st->n_tensors; i++) {
         const struct tensor_entry *t = &st->tensors[i];
-        size_t begin = (size_t)((const char *)t->data - data);
-        if (begin != end)
+        if (t->begin != end)
             return error_set("tensor %s: it begins at byte %zu of the data but the tensor before "
                              "it ends at %zu",
-                             t->name, begin, end);
-        end = begin + t->n_bytes;
+                             t->name, t->begin, end);
+        end += t->n_bytes;
     }
-    if (end != n_data)
-        return error_set("its tensors take %zu bytes but it holds %zu", end, n_data);
+    if (end != st->n_data)
+        return error_set("its tensors take %zu bytes but it holds %zu", end, st->n_data);
     return true;
 }
 
-static bool header_parse(struct safetensors *st, const char *data, int64_t n_data)
+static bool entries_parse(struct safetensors *st, const json_t *root)
 {
-    const char *header = st->bytes + LENGTH_BYTES;
-    json_error_t error;
-    json_t *root = json_loadb(header, (size_t)(data - header), JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(root)) {
-        error_set("its header is not valid JSON: %s", root ? "not an object" : error.text);
-        json_decref(root);
-        return false;
-    }
-    bool ok = false;
     st->tensors = calloc(json_object_size(root) + 1, sizeof *st->tensors);
     st->by_name = calloc(json_object_size(root) + 1, sizeof *st->by_name);
-    if (!st->tensors || !st->by_name) {
-        error_set("out of memory for its list of tensors");
-        goto out;
-    }
+    if (!st->tensors || !st->by_name)
+        return error_set("out of memory for its list of tensors");
     const char *key;
     json_t *value;
-    json_object_foreach(root, key, value)
+    json_object_foreach((json_t *)root, key, value)
     {
-        if (strcmp(key, metadata_key) == 0) {
-            if (!metadata_parse(st, value))
-                goto out;
-        } else if (!tensor_parse(&st->tensors[st->n_tensors++], key, value, data, n_data)) {
-            goto out;
-        }
+        bool ok = strcmp(key, metadata_key) == 0 ? metadata_parse(st, value)
+                                                 : tensor_parse(&st->tensors[st->n_tensors++], key,
+                                                                value, (int64_t)st->n_data);
+        if (!ok)
+            return false;
     }
     qsort(st->tensors, (size_t)st->n_tensors, sizeof *st->tensors, by_offset);
     for (int i = 0; i < st->n_tensors; i++)
         st->by_name[i] = &st->tensors[i];
     qsort(st->by_name, (size_t)st->n_tensors, sizeof *st->by_name, by_name);
-    ok = layout_check(st, data, (size_t)n_data);
-out:
+    return layout_check(st);
+}
+
+static bool header_parse(struct safetensors *st, const char *header, size_t n_header)
+{
+    json_error_t error;
+    json_t *root = json_loadb(header, n_header, JSON_REJECT_DUPLICATES, &error);
+    bool ok = json_is_object(root) ? entries_parse(st, root)
+                                   : error_set("its header is not valid JSON: %s",
+                                               root ? "it is not an object" : error.text);
     json_decref(root);
     return ok;
 }
 
-/* The header is read and checked before memory for the tensors is asked for. */
-static bool bytes_read(struct safetensors *st, FILE *file, int64_t size)
+static bool bytes_read(void *out, size_t n, FILE *file, const char *what)
 {
-    unsigned char length[LENGTH_BYTES];
-    uint64_t n_header = 0;
-    if (size < LENGTH_BYTES || fread(length, 1, sizeof length, file) != sizeof length)
+    if (fread(out, 1, n, file) == n)
+        return true;
+    return error_set("cannot read its %s: %s", what,
+                     ferror(file) ? strerror(errno) : "it was cut short");
+}
+
+static bool header_read(struct safetensors *st, FILE *file, int64_t size)
+{
+    uint64_t n_header;
+    if (size < LENGTH_BYTES)
         return error_set("it is not a safetensors file: it has fewer than %d bytes", LENGTH_BYTES);
-    memcpy(&n_header, length, sizeof n_header);
+    if (!bytes_read(&n_header, sizeof n_header, file, "header"))
+        return false;
     if (n_header > (uint64_t)size - LENGTH_BYTES)
         return error_set("it is no safetensors file or was cut short: its header would have %llu "
                          "bytes, the file has %lld",
@@ -210,22 +213,28 @@ static bool bytes_read(struct safetensors *st, FILE *file, int64_t size)
     if (n_header > HEADER_MAX)
         return error_set("its header of %llu bytes is larger than the %d allowed",
                          (unsigned long long)n_header, HEADER_MAX);
-    st->size = (size_t)size;
-    st->bytes = malloc(st->size);
-    if (!st->bytes)
-        return error_set("no memory for its %zu bytes", st->size);
-    memcpy(st->bytes, length, sizeof length);
-    char *data = st->bytes + LENGTH_BYTES + n_header;
-    size_t n_data = st->size - LENGTH_BYTES - n_header;
-    if (fread(st->bytes + LENGTH_BYTES, 1, n_header, file) != n_header)
-        return error_set("cannot read its header: %s",
-                         ferror(file) ? strerror(errno) : "cut short");
-    if (!header_parse(st, data, (int64_t)n_data))
-        return false;
-    if (fread(data, 1, n_data, file) != n_data)
-        return error_set("cannot read its tensors: %s",
-                         ferror(file) ? strerror(errno) : "cut short");
-    return true;
+    st->n_data = (size_t)size - LENGTH_BYTES - n_header;
+    char *header = malloc(n_header + 1);
+    bool ok =
+        header ? bytes_read(header, n_header, file, "header") && header_parse(st, header, n_header)
+               : error_set("out of memory for its header");
+    free(header);
+    return ok;
+}
+
+/* After the header was read and checked: so a hostile file cannot ask for memory it does not fill.
+ */
+static bool data_read(struct safetensors *st, FILE *file)
+{
+    if ((int64_t)st->n_data > data_max)
+        return error_set("its %zu bytes of tensors are more than the %lld allowed", st->n_data,
+                         (long long)data_max);
+    st->data = malloc(st->n_data + 1);
+    if (!st->data)
+        return error_set("no memory for its %zu bytes", st->n_data);
+    for (int i = 0; i < st->n_tensors; i++)
+        st->tensors[i].data = st->data + st->tensors[i].begin;
+    return bytes_read(st->data, st->n_data, file, "tensors");
 }
 
 bool safetensors_open(struct safetensors *st, const char *path)
@@ -236,7 +245,8 @@ bool safetensors_open(struct safetensors *st, const char *path)
     if (!file)
         return false;
     st->path = strdup(path);
-    bool ok = st->path ? bytes_read(st, file, size) : error_set("out of memory");
+    bool ok =
+        st->path ? header_read(st, file, size) && data_read(st, file) : error_set("out of memory");
     fclose(file);
     if (!ok) {
         error_prefix("%s", path);
@@ -252,7 +262,7 @@ void safetensors_close(struct safetensors *st)
     free(st->metadata);
     free(st->by_name);
     free(st->tensors);
-    free(st->bytes);
+    free(st->data);
     free(st->path);
     *st = (struct safetensors){0};
 }

@@ -24,14 +24,14 @@ struct tensor_entry {
     int n_dims;
     int64_t shape[TENSOR_DIMS_MAX];
     int64_t n_entries;
-    const unsigned char *data; /* in the file's bytes, little endian, perhaps unaligned */
-    size_t n_bytes;
+    size_t begin, n_bytes;     /* in the block of data */
+    const unsigned char *data; /* little endian, perhaps unaligned */
 };
 
 struct safetensors {
-    char *path;  /* for messages */
-    char *bytes; /* the whole file */
-    size_t size;
+    char *path;          /* for messages */
+    unsigned char *data; /* the file without its header */
+    size_t n_data;
     int n_tensors;
     struct tensor_entry *tensors;  /* by offset */
     struct tensor_entry **by_name; /* the same, for safetensors_find */
