@@ -184,7 +184,7 @@ static struct dataset *data_open(const struct settings *s, const char *path, int
     o.quantizer = (enum quantizer)s->quantizer;
     o.normalize = (enum normalize)s->normalize;
     o.clip_mode = s->clip;
-    o.clip_samples = s->clip_samples;
+    o.clip_samples = settings_clip(s);
     o.pad_loss = s->pad_loss != 0;
     o.splits = 1u << SPLIT_TRAIN | 1u << SPLIT_VALID;
     o.labels = s->labels ? LABELS_FOLDERS : LABELS_NONE;

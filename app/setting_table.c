@@ -74,6 +74,8 @@ const struct setting setting_table[] = {
      "clips an optimiser step"},
     {"train", "micro_batch", SETTING_COUNT, FIELD(micro_batch), "0", 0, 1e6, NULL, false,
      "clips at once, divides batch: less memory, the same gradient; 0: batch"},
+    {"train", "clip_samples", SETTING_SAMPLES, FIELD(train_samples), "0", 0, big, NULL, false,
+     "train on the first so many samples of each clip: cheaper where the rest is silence; 0: all"},
     {"train", "slice", SETTING_SAMPLES, FIELD(slice), "0", 0, big, NULL, false,
      "samples whose intermediate values are kept at once: less memory for long clips; 0: all"},
     {"train", "recompute", SETTING_COUNT, FIELD(recompute), "0", 0, 1, NULL, false,

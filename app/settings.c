@@ -6,7 +6,7 @@
 #include "base/quantizer.h"
 
 #include <assert.h>
-#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { WORD_MAX = 64, EXPECTED_MAX = 200 };
@@ -168,6 +168,8 @@ static void field_write(const struct settings *s, const struct setting *t, char 
     case SETTING_REAL:
     case SETTING_TIME:
         snprintf(out, SETTING_TEXT_MAX, "%.15g", *(const double *)field);
+        if (strtod(out, NULL) != *(const double *)field)
+            snprintf(out, SETTING_TEXT_MAX, "%.17g", *(const double *)field);
         break;
     case SETTING_CHOICE:
         choice_copy(word, t->choices, *(const int64_t *)field);
@@ -323,13 +325,19 @@ bool settings_config(const struct settings *s, struct config *config)
     return config_check(config) || error_prefix("%s: [model]", origin_of(s, "model", "d_model"));
 }
 
+int64_t settings_clip(const struct settings *s)
+{
+    return s->train_samples > 0 && s->train_samples < s->clip_samples ? s->train_samples
+                                                                      : s->clip_samples;
+}
+
 struct train_settings settings_train(const struct settings *s)
 {
     return (struct train_settings){
         .batch = (int)s->batch,
         .micro_batch = (int)(s->micro_batch ? s->micro_batch : s->batch),
-        .clip = s->clip_samples,
-        .slice = s->slice < s->clip_samples ? s->slice : 0,
+        .clip = settings_clip(s),
+        .slice = s->slice < settings_clip(s) ? s->slice : 0,
         .recompute = s->recompute != 0,
         .steps = s->steps,
         .warmup = s->warmup,

@@ -77,7 +77,7 @@ struct settings {
     double label_dropout, speed, gain_db;
     char license[SETTING_TEXT_MAX], card[SETTING_TEXT_MAX];
     /* [train] */
-    int64_t seed, batch, micro_batch, slice, recompute, steps, warmup;
+    int64_t seed, batch, micro_batch, train_samples, slice, recompute, steps, warmup;
     double lr, min_lr, beta1, beta2, eps, weight_decay, clip_norm, ema;
     int64_t valid_every, valid_clips, sample_every, checkpoint_every, keep, log_every, max_skipped;
     /* [sample] */
@@ -106,6 +106,9 @@ bool settings_resolve(struct settings *s);
    settings_resolve. */
 bool settings_config(const struct settings *s, struct config *config);
 struct train_settings settings_train(const struct settings *s);
+
+/* Samples of a clip that training and validation see. */
+int64_t settings_clip(const struct settings *s);
 
 /* The first setting in which two resolved runs differ and that may not change; NULL: none. */
 const struct setting *settings_difference(const struct settings *a, const struct settings *b);

@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "kernels/cpu/cpu.h"
 
-#include <cblas.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,8 +70,6 @@ struct backend *backend_open(const char *name, int n_threads)
         free(cpu);
         return NULL;
     }
-    /* our pool cuts the work; a product that spread itself over threads would depend on them */
-    openblas_set_num_threads(1);
     return &cpu->base;
 }
 
