@@ -48,12 +48,15 @@ static void linear_round(void *arg, int64_t i, int thread)
     int64_t n_rows = min_of(CPU_ROW_BLOCK, a->n_time - t0);
     float *y = a->y + row0 * a->ld_y;
     bool add = a->bias || a->add0 || a->add1;
-    for (int64_t r = 0; add && r < n_rows; r++)
-        for (int j = 0; j < a->n_out; j += V_LANES) {
-            int n = (int)min_of(V_LANES, a->n_out - j);
-            vf v = linear_addends(a, (vf){0}, row0 + r, j, n);
-            vstore_n(y + r * a->ld_y + j, v, n);
-        }
+    for (int64_t r = 0; add && r < n_rows; r++) {
+        float *yr = y + r * a->ld_y;
+        int j = 0;
+        for (; j + V_LANES <= a->n_out; j += V_LANES)
+            vstore(yr + j, linear_addends(a, (vf){0}, row0 + r, j, V_LANES));
+        int n = a->n_out - j;
+        if (n > 0)
+            vstore_n(yr + j, linear_addends(a, (vf){0}, row0 + r, j, n), n);
+    }
     struct product_rows x = {a->x + row0 * a->ld_x, a->ld_x, 1};
     product(y, a->ld_y, add, &x, job->panels, n_rows, a->n_in, a->n_out);
 }

@@ -30,10 +30,15 @@ static void pack_panels(float *panels, const float *b, int64_t ld_k, int64_t ld_
     for (int64_t j = 0; j < n_columns; j += PANEL) {
         int64_t n = min_of(PANEL, n_columns - j);
         float *panel = panels + j * n_k;
-        for (int64_t k = 0; k < n_k; k++) {
+        for (int64_t k = 0; k < n_k; k++, panel += PANEL) {
             const float *from = b + k * ld_k + j * ld_column;
+            if (ld_column == 1 && n == PANEL) {
+                vstore(panel, vload(from));
+                vstore(panel + V_LANES, vload(from + V_LANES));
+                continue;
+            }
             for (int64_t i = 0; i < PANEL; i++)
-                panel[k * PANEL + i] = i < n ? from[i * ld_column] : 0;
+                panel[i] = i < n ? from[i * ld_column] : 0;
         }
     }
 }
@@ -44,19 +49,28 @@ struct product_rows {
     int64_t ld_row, ld_k;
 };
 
-/* One tile: n_rows (known when compiled) rows of A, all of k, one panel. */
-V_INLINE void product_tile(vf c[][2], int n_rows, const float *a, int64_t ld_row, int64_t ld_k,
-                           const float *panel, int64_t n_k)
+/* One tile: n_rows (known when compiled) rows of A, all of k, one panel. The sums are the
+   function's own and every loop over them is unrolled, or they would not stay in registers. */
+V_INLINE void product_tile(vf c[][2], const int n_rows, const float *a, int64_t ld_row,
+                           int64_t ld_k, const float *panel, int64_t n_k)
 {
+    vf sums[TILE_ROWS][2];
+#pragma GCC unroll 6
     for (int r = 0; r < n_rows; r++)
-        c[r][0] = c[r][1] = (vf){0};
-    for (int64_t k = 0; k < n_k; k++) {
-        vf b0 = vload(panel + k * PANEL), b1 = vload(panel + k * PANEL + V_LANES);
+        sums[r][0] = sums[r][1] = (vf){0};
+    for (int64_t k = 0; k < n_k; k++, a += ld_k, panel += PANEL) {
+        vf b0 = vload(panel), b1 = vload(panel + V_LANES);
+#pragma GCC unroll 6
         for (int r = 0; r < n_rows; r++) {
-            vf ak = vset(a[r * ld_row + k * ld_k]);
-            c[r][0] += ak * b0;
-            c[r][1] += ak * b1;
+            vf ak = vset(a[r * ld_row]);
+            sums[r][0] += ak * b0;
+            sums[r][1] += ak * b1;
         }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < n_rows; r++) {
+        c[r][0] = sums[r][0];
+        c[r][1] = sums[r][1];
     }
 }
 
