@@ -13,8 +13,8 @@ enum { METADATA_MAX = 7 };
 
 static char *sampling_format(const struct settings *s)
 {
-    json_t *sampling = json_pack("{s:f, s:f, s:f}", "temperature", s->temperature, "top_p", s->top_p,
-                                 "guidance", s->guidance);
+    json_t *sampling = json_pack("{s:f, s:f, s:f}", "temperature", s->temperature, "top_p",
+                                 s->top_p, "guidance", s->guidance);
     char *text = sampling ? json_dumps(sampling, JSON_COMPACT | JSON_REAL_PRECISION(7)) : NULL;
     json_decref(sampling);
     return text;
@@ -58,10 +58,9 @@ out:
 
 static bool progress_write(const char *path, const struct progress *p)
 {
-    json_t *object =
-        json_pack("{s:I, s:I, s:I, s:I}", "step", (json_int_t)p->step, "heard",
-                  (json_int_t)p->heard, "skipped", (json_int_t)p->skipped, "skipped_in_row",
-                  (json_int_t)p->skipped_in_row);
+    json_t *object = json_pack("{s:I, s:I, s:I, s:I}", "step", (json_int_t)p->step, "heard",
+                               (json_int_t)p->heard, "skipped", (json_int_t)p->skipped,
+                               "skipped_in_row", (json_int_t)p->skipped_in_row);
     if (isfinite(p->best_bits))
         json_object_set_new(object, "best_bits", json_real(p->best_bits));
     if (p->stats)
@@ -91,10 +90,10 @@ static bool progress_read(const char *path, struct progress *p)
     double best = INFINITY;
     const char *stats = NULL;
     json_t *object = json_loadb(bytes, size, 0, &error);
-    bool ok = object && json_unpack_ex(object, &error, 0, "{s:I, s:I, s:I, s:I, s?F, s?s}", "step",
-                                       &step, "heard", &heard, "skipped", &skipped,
-                                       "skipped_in_row", &in_row, "best_bits", &best, "stats",
-                                       &stats) == 0;
+    bool ok =
+        object && json_unpack_ex(object, &error, 0, "{s:I, s:I, s:I, s:I, s?F, s?s}", "step", &step,
+                                 "heard", &heard, "skipped", &skipped, "skipped_in_row", &in_row,
+                                 "best_bits", &best, "stats", &stats) == 0;
     if (ok) {
         free(p->stats);
         *p = (struct progress){.step = step,
@@ -155,8 +154,7 @@ static bool config_matches(const char *path, const struct config *config)
 bool checkpoint_load(const char *path, struct trainer *t, struct progress *p)
 {
     char file[FILE_PATH_MAX];
-    bool ok = path_join(file, path, "model.safetensors") &&
-              config_matches(file, &t->net->config) &&
+    bool ok = path_join(file, path, "model.safetensors") && config_matches(file, &t->net->config) &&
               path_join(file, path, "train.safetensors") && trainer_load(t, file) &&
               path_join(file, path, "progress.json") && progress_read(file, p);
     if (ok && p->step != t->step)

@@ -67,8 +67,8 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
                                 "total samples, each file from zero state.",
                                 2, 2};
     const char *arguments[ARGUMENTS_MAX + 1];
-    enum parsed parsed = options_parse(argc, argv, &usage, options,
-                                       sizeof(options) / sizeof(options[0]), arguments);
+    enum parsed parsed =
+        options_parse(argc, argv, &usage, options, sizeof(options) / sizeof(options[0]), arguments);
     if (parsed == PARSED_OK) {
         w->model = arguments[0];
         w->data = arguments[1];
@@ -108,8 +108,9 @@ static bool data_open(struct eval *e)
     dataset_options_init(&o);
     if (!quantizer_from_name(&o.quantizer, c->quantizer) ||
         !normalize_from_name(&o.normalize, c->normalize))
-        return error_set("%s needs quantizer %s and level rule %s, which this program does not know",
-                         e->words->model, c->quantizer, c->normalize);
+        return error_set(
+            "%s needs quantizer %s and level rule %s, which this program does not know",
+            e->words->model, c->quantizer, c->normalize);
     for (int i = 0; i < c->n_labels; i++)
         names[i] = c->label[i];
     o.rate = c->sample_rate;
@@ -222,9 +223,9 @@ static const char *label_use(const struct eval *e)
     if (e->words->no_labels)
         return "not used";
     int64_t without = e->of_label[e->model.config.n_labels].n_files;
-    return without == 0                    ? "used"
-           : without == e->total.n_files   ? "none: no folder is a label of the model"
-                                           : "used where the model knows the folder";
+    return without == 0                  ? "used"
+           : without == e->total.n_files ? "none: no folder is a label of the model"
+                                         : "used where the model knows the folder";
 }
 
 static void print_json(const struct eval *e)

@@ -72,13 +72,14 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
         {"backend", 0, OPTION_TEXT, &w->backend, "NAME", 0, 0,
          "auto, cpu or cuda, where the program has it (default auto)"},
     };
-    const struct usage usage = {"generate", "[MODEL]",
-                                "Writes sound made by MODEL: a bundled one by its name (default "
-                                DEFAULT_MODEL "), a .safetensors file, a checkpoint or a run.",
-                                0, 1};
+    const struct usage usage = {
+        "generate", "[MODEL]",
+        "Writes sound made by MODEL: a bundled one by its name (default " DEFAULT_MODEL
+        "), a .safetensors file, a checkpoint or a run.",
+        0, 1};
     const char *arguments[ARGUMENTS_MAX + 1];
-    enum parsed parsed = options_parse(argc, argv, &usage, options,
-                                       sizeof(options) / sizeof(options[0]), arguments);
+    enum parsed parsed =
+        options_parse(argc, argv, &usage, options, sizeof(options) / sizeof(options[0]), arguments);
     if (parsed == PARSED_OK)
         w->model = arguments[0];
     return parsed;
@@ -199,6 +200,18 @@ static void take_name(void *arg, int64_t i, char *path, size_t size)
         snprintf(path, size, "%s", g->path);
 }
 
+/* The shortest decimal number that gives the same float: 0.9, not 0.899999976. */
+static double shortest(float value)
+{
+    char text[32];
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof(text), "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            break;
+    }
+    return strtod(text, NULL);
+}
+
 /* What made the file: enough to make it again. */
 static char *take_comment(void *arg, int64_t i)
 {
@@ -206,8 +219,8 @@ static char *take_comment(void *arg, int64_t i)
     json_t *object = json_pack(
         "{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f}", "model", hiss_model_id(g->model), "backend",
         hiss_model_backend(g->model), "seed", (json_int_t)g->sampling.seed, "stream", (json_int_t)i,
-        "samples", (json_int_t)g->n_samples, "temperature", (double)g->sampling.temperature, "top_p",
-        (double)g->sampling.top_p, "guidance", (double)g->sampling.guidance);
+        "samples", (json_int_t)g->n_samples, "temperature", shortest(g->sampling.temperature),
+        "top_p", shortest(g->sampling.top_p), "guidance", shortest(g->sampling.guidance));
     if (g->n_labels > 0)
         json_object_set_new(object, "label", json_string(g->words->label));
     if (g->words->prompt) {
@@ -319,8 +332,14 @@ static bool generate_run(struct generate *g)
 
 int command_generate(int argc, const char **argv)
 {
-    struct words w = {.backend = "auto", .seconds = NAN, .temperature = NAN, .top_p = NAN,
-                      .guidance = NAN, .seed = -1, .count = 1, .keep = -1};
+    struct words w = {.backend = "auto",
+                      .seconds = NAN,
+                      .temperature = NAN,
+                      .top_p = NAN,
+                      .guidance = NAN,
+                      .seed = -1,
+                      .count = 1,
+                      .keep = -1};
     enum parsed parsed = words_parse(argc, argv, &w);
     if (parsed != PARSED_OK)
         return parsed == PARSED_HELP ? EXIT_OK : EXIT_USAGE;
@@ -332,8 +351,8 @@ int command_generate(int argc, const char **argv)
         return world_error();
     int status = output_check(&g);
     if (status == EXIT_OK) {
-        bool ok = labels_read(&g) &&
-                  (!w.prompt || prompt_load(&g.prompt, w.prompt, g.model)) && length_choose(&g);
+        bool ok = labels_read(&g) && (!w.prompt || prompt_load(&g.prompt, w.prompt, g.model)) &&
+                  length_choose(&g);
         if (ok)
             sampling_choose(&g);
         if (!ok || !generate_run(&g))

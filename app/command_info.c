@@ -95,10 +95,11 @@ static void cost_print(const struct plan *plan)
     printf("\n%lld weights (%.2f M, %.1f MB as fp32), state of a stream %.2f MB\n",
            (long long)plan->n_weights, (double)plan->n_weights / 1e6,
            4e-6 * (double)plan->n_weights, 4e-6 * (double)plan->state_size);
-    printf("a sample: %.4g M multiply-adds (products %.4g, scan %.4g, convolution %.4g), %.4g MB of "
-           "weights, %.4g MB of state\n",
-           (cost.products + cost.scan + cost.conv) / 1e6, cost.products / 1e6, cost.scan / 1e6,
-           cost.conv / 1e6, cost.weights / 1e6, cost.state / 1e6);
+    printf(
+        "a sample: %.4g M multiply-adds (products %.4g, scan %.4g, convolution %.4g), %.4g MB of "
+        "weights, %.4g MB of state\n",
+        (cost.products + cost.scan + cost.conv) / 1e6, cost.products / 1e6, cost.scan / 1e6,
+        cost.conv / 1e6, cost.weights / 1e6, cost.state / 1e6);
 }
 
 static void config_print(const struct config *c)
@@ -164,10 +165,11 @@ static bool ends_in(const char *text, const char *suffix)
 
 int command_info(int argc, const char **argv)
 {
-    const struct usage usage = {"info", "MODEL|PRESET",
-                                "Shows what a model or a preset is made of: layers, sizes, weights, "
-                                "work and memory a sample. A name may be both; both are shown.",
-                                1, 1};
+    const struct usage usage = {
+        "info", "MODEL|PRESET",
+        "Shows what a model or a preset is made of: layers, sizes, weights, "
+        "work and memory a sample. A name may be both; both are shown.",
+        1, 1};
     const char *arguments[ARGUMENTS_MAX + 1];
     char path[FILE_PATH_MAX];
     enum parsed parsed = options_parse(argc, argv, &usage, NULL, 0, arguments);

@@ -45,7 +45,8 @@ int command_presets(int argc, const char **argv)
     bool ok = s || error_set("out of memory for settings");
     if (ok)
         printf("presets, for hiss train DATA --preset NAME:\n");
-    ok = ok && find_all(".ini", preset_print, s) && find_all(".safetensors", model_print, &n_models);
+    ok =
+        ok && find_all(".ini", preset_print, s) && find_all(".safetensors", model_print, &n_models);
     free(s);
     return ok ? EXIT_OK : world_error();
 }

@@ -43,8 +43,8 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
                                 "or hiss train --run DIR, resumes.",
                                 0, 1};
     const char *arguments[ARGUMENTS_MAX + 1];
-    enum parsed parsed = options_parse(argc, argv, &usage, options,
-                                       sizeof(options) / sizeof(options[0]), arguments);
+    enum parsed parsed =
+        options_parse(argc, argv, &usage, options, sizeof(options) / sizeof(options[0]), arguments);
     if (parsed == PARSED_OK)
         w->data = arguments[0];
     return parsed;
@@ -96,10 +96,10 @@ static bool resume_check(const struct run *run, const struct settings *s, const 
     bool ok = settings_load(stored, stored_path) && settings_resolve(stored);
     const struct setting *t = ok ? settings_difference(stored, s) : NULL;
     if (t)
-        ok = error_set("%s was begun with %s.%s = %s, not %s: a resumed run may change its steps "
-                       "and its logging only; name another --run",
-                       run->path, t->section, t->key, settings_text(stored, t),
-                       settings_text(s, t));
+        ok =
+            error_set("%s was begun with %s.%s = %s, not %s: a resumed run may change its steps "
+                      "and its logging only; name another --run",
+                      run->path, t->section, t->key, settings_text(stored, t), settings_text(s, t));
     free(stored);
     return ok;
 }
@@ -204,11 +204,11 @@ static bool index_write(const struct dataset *d, FILE *to)
 {
     for (int64_t i = 0; i < dataset_n_files(d); i++) {
         const struct dataset_file *f = dataset_file(d, i);
-        json_t *line = json_pack("{s:s%, s:s, s:s, s:I, s:I, s:f, s:f, s:i, s:i}", "file", f->name,
-                                 strlen(f->name), "split", split_name(f->split), "fate",
-                                 fate_name(f->fate), "start", (json_int_t)f->start, "samples",
-                                 (json_int_t)f->n_samples, "seconds", f->dur_s, "peak",
-                                 (double)f->peak, "rate", f->rate, "channels", f->channels);
+        json_t *line =
+            json_pack("{s:s%, s:s, s:s, s:I, s:I, s:f, s:f, s:i, s:i}", "file", f->name,
+                      strlen(f->name), "split", split_name(f->split), "fate", fate_name(f->fate),
+                      "start", (json_int_t)f->start, "samples", (json_int_t)f->n_samples, "seconds",
+                      f->dur_s, "peak", (double)f->peak, "rate", f->rate, "channels", f->channels);
         if (!line) /* a name that is not UTF-8 */
             line = json_pack("{s:s, s:s}", "fate", fate_name(f->fate), "why",
                              "a name that is not UTF-8 text");
@@ -272,7 +272,8 @@ int command_train(int argc, const char **argv)
     if (parsed != PARSED_OK)
         return parsed == PARSED_HELP ? EXIT_OK : EXIT_USAGE;
     if (!w.data && !w.run)
-        return usage_error("train", "expected DATA, a folder of recordings, or --run DIR to resume");
+        return usage_error("train",
+                           "expected DATA, a folder of recordings, or --run DIR to resume");
     if (!sets_check(&w))
         return usage_error("train", "%s", error_text());
 

@@ -54,6 +54,20 @@ static void name_add(void *arg, const char *name, const char *path)
         list->text[list->used] = 0;
 }
 
+/* " (for the file here write ./NAME)", or nothing. */
+static const char *hint_format(char hint[FILE_PATH_MAX], const char *name, const char *suffix)
+{
+    const char *const suffixes[] = {"", suffix};
+    for (int i = 0; i < 2; i++) {
+        int length = snprintf(hint, FILE_PATH_MAX, "./%s%s", name, suffixes[i]);
+        if (length >= FILE_PATH_MAX || !path_exists(hint))
+            continue;
+        snprintf(hint, FILE_PATH_MAX, " (for the file here write ./%.1000s%s)", name, suffixes[i]);
+        return hint;
+    }
+    return "";
+}
+
 static bool find_file(char path[FILE_PATH_MAX], const char *name, const char *suffix,
                       const char *what)
 {
@@ -63,9 +77,9 @@ static bool find_file(char path[FILE_PATH_MAX], const char *name, const char *su
         struct name_list list = {0};
         if (!find_all(suffix, name_add, &list))
             return false;
-        const char *hint = path_exists(name) ? "; for the file here write ./" : "";
-        return error_set("there is no bundled %s %s%s%s; there %s %s", what, name, hint,
-                         *hint ? name : "", list.used ? "are" : "is", list.used ? list.text : "none");
+        return error_set("there is no bundled %s %s%s; %s%s", what, name,
+                         hint_format(path, name, suffix),
+                         list.used ? "bundled are " : "none are bundled", list.text);
     }
     if (snprintf(path, FILE_PATH_MAX, "%s", name) >= FILE_PATH_MAX)
         return error_set("the path of the %s is longer than %d bytes", what, FILE_PATH_MAX - 1);

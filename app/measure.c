@@ -32,8 +32,8 @@ double measure_flatness(const float *x, int64_t n)
             frame[i] = (0.5 - 0.5 * cos(2 * pi * i / WINDOW)) * (double)x[at + i];
         fftw_execute(plan);
         for (int i = 0; i < BINS; i++) /* without the constant part */
-            power[i] += spectrum[i + 1][0] * spectrum[i + 1][0] +
-                        spectrum[i + 1][1] * spectrum[i + 1][1];
+            power[i] +=
+                spectrum[i + 1][0] * spectrum[i + 1][0] + spectrum[i + 1][1] * spectrum[i + 1][1];
     }
     fftw_destroy_plan(plan);
     double sum = 0, sum_log = 0;

@@ -12,7 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTIONS_MAX = 40, WORDS_MAX = 1000, VALUE_HELP = OPTIONS_MAX + 1, NAME_COLUMNS = 26, LINE_COLUMNS = 96 };
+enum {
+    OPTIONS_MAX = 40,
+    WORDS_MAX = 1000,
+    VALUE_HELP = OPTIONS_MAX + 1,
+    NAME_COLUMNS = 26,
+    LINE_COLUMNS = 96
+};
 
 int usage_error(const char *command, const char *format, ...)
 {

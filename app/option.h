@@ -51,8 +51,8 @@ enum parsed { PARSED_OK, PARSED_HELP, PARSED_WRONG };
 enum { ARGUMENTS_MAX = 4 };
 
 /* Parses argv[1..argc-1] with a table of `n` options (help is added). Texts live as long as the
-   program. arguments: the words that are no options, NULL behind the last. PARSED_HELP: the help was
-   printed to standard output. */
+   program. arguments: the words that are no options, NULL behind the last. PARSED_HELP: the help
+   was printed to standard output. */
 enum parsed options_parse(int argc, const char **argv, const struct usage *usage,
                           const struct option *options, int n,
                           const char *arguments[ARGUMENTS_MAX + 1]);

@@ -183,8 +183,8 @@ static void field_write(const struct settings *s, const struct setting *t, char 
                 choice_copy(word, t->choices, list->value[i]);
             else
                 snprintf(word, WORD_MAX, "%lld", (long long)list->value[i]);
-            used += (size_t)snprintf(out + used, SETTING_TEXT_MAX - used, "%s%s", i ? "," : "",
-                                     word);
+            used +=
+                (size_t)snprintf(out + used, SETTING_TEXT_MAX - used, "%s%s", i ? "," : "", word);
         }
         break;
     }
@@ -210,8 +210,9 @@ static bool unknown_error(const char *name, const char *origin)
     if (used)
         return error_set("%s: there is no setting %.60s; [%.*s] has %s", origin, name, (int)section,
                          name, list);
-    return error_set("%s: there is no section [%.*s]; sections are audio, model, data, train, sample",
-                     origin, (int)(section > 60 ? 60 : section), name);
+    return error_set(
+        "%s: there is no section [%.*s]; sections are audio, model, data, train, sample", origin,
+        (int)(section > 60 ? 60 : section), name);
 }
 
 bool settings_set(struct settings *s, const char *name, const char *text, const char *origin)

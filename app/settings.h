@@ -3,8 +3,8 @@
  *
  * One table (setting_table.c) gives each setting's name, kind, default, range and meaning. Settings
  * are gathered as text, each overwriting the one before: the table's defaults, a preset, --config
- * files, --set and options. Then settings_resolve reads all of them into numbers. The text remembers
- * where it came from, so that a message can say so.
+ * files, --set and options. Then settings_resolve reads all of them into numbers. The text
+ * remembers where it came from, so that a message can say so.
  *
  * Main thread.
  */
@@ -39,9 +39,9 @@ enum setting_kind {
 struct setting {
     const char *section, *key;
     enum setting_kind kind;
-    size_t offset; /* in struct settings */
-    const char *preset; /* the default, as text */
-    double min, max;    /* of each number, both included */
+    size_t offset;       /* in struct settings */
+    const char *preset;  /* the default, as text */
+    double min, max;     /* of each number, both included */
     const char *choices; /* "whole|crop", in the order of the enumerators */
     bool may_change;     /* when a run is resumed */
     const char *help;    /* one line, with the unit */
@@ -70,7 +70,7 @@ struct settings {
     /* [model] */
     int64_t layout, d_model, expand, up_shift, embedding;
     double norm_eps;
-    struct setting_list pool;                                                /* a pool */
+    struct setting_list pool;                                                    /* a pool */
     struct setting_list layers, mixer, state, d_state, d_conv, mixer_expand, ff; /* a tier */
     /* [data] */
     int64_t labels, pad_loss, cache;

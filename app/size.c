@@ -12,7 +12,8 @@ struct suffix {
 };
 
 static const struct suffix count_suffixes[] = {{"", 1}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {0}};
-static const struct suffix time_suffixes[] = {{"ms", 1e-3}, {"s", 1}, {"min", 60}, {"h", 3600}, {0}};
+static const struct suffix time_suffixes[] = {
+    {"ms", 1e-3}, {"s", 1}, {"min", 60}, {"h", 3600}, {0}};
 
 /* A number >= 0 in plain decimal notation and what stands after it. strtod alone would also take
    spaces, hexadecimals, infinities and not-a-numbers. */

@@ -1,8 +1,8 @@
 /*
  * A take: one performance of a model, from its first sample to its last, into a file.
  *
- * What a take is follows from the model, the job and the number of its stream; never from threads or
- * from other takes. Any thread, each with a model of its own.
+ * What a take is follows from the model, the job and the number of its stream; never from threads
+ * or from other takes. Any thread, each with a model of its own.
  */
 #ifndef HISS_APP_TAKE_H
 #define HISS_APP_TAKE_H
@@ -13,14 +13,14 @@
 #include <stdatomic.h>
 
 struct take_job {
-    int64_t n_samples;             /* new ones, without the prompt */
-    const int *labels;             /* (n_labels), one a clip, in turn; n_labels 0: none */
+    int64_t n_samples; /* new ones, without the prompt */
+    const int *labels; /* (n_labels), one a clip, in turn; n_labels 0: none */
     int n_labels;
-    const uint8_t *prompt;         /* (n_prompt) codes */
+    const uint8_t *prompt; /* (n_prompt) codes */
     int64_t n_prompt;
-    bool with_prompt;              /* write the prompt first */
+    bool with_prompt; /* write the prompt first */
     struct hiss_sampling sampling;
-    uint32_t stream;               /* which noise of the seed */
+    uint32_t stream; /* which noise of the seed */
 };
 
 struct take_result {

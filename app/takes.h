@@ -11,9 +11,9 @@
 
 struct takes_job {
     const char *model_path, *backend;
-    int n_threads;         /* at least 1 */
+    int n_threads; /* at least 1 */
     int64_t n_takes;
-    struct take_job take;  /* of take i the stream is i */
+    struct take_job take; /* of take i the stream is i */
     /* Path of take i, and what stands in its text chunk (allocated; freed here). */
     void (*name)(void *arg, int64_t i, char *path, size_t size);
     char *(*comment)(void *arg, int64_t i);

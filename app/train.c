@@ -37,8 +37,8 @@ struct training {
     struct provenance from;
     char from_data[FILE_PATH_MAX];
     struct window window;
-    double valid_bits; /* NAN: none yet */
-    bool validated;    /* at this very step */
+    double valid_bits;  /* NAN: none yet */
+    bool validated;     /* at this very step */
     int64_t saved_step; /* of the last checkpoint */
 };
 
@@ -166,8 +166,8 @@ static bool train_one(struct training *t, struct train_result *result)
     if (p->skipped_in_row == t->s->max_skipped)
         return error_set("%lld steps in a row had no finite gradient, up to step %lld: the last "
                          "checkpoint is step-%lld in %s; try a lower train.lr",
-                         (long long)p->skipped_in_row, (long long)p->step,
-                         (long long)t->saved_step, t->job->run->path);
+                         (long long)p->skipped_in_row, (long long)p->step, (long long)t->saved_step,
+                         t->job->run->path);
     return true;
 }
 
@@ -211,8 +211,8 @@ static bool log_write(struct training *t, const struct train_result *result)
     set_real(line, "samples_per_s", (double)w->n_samples / w->seconds);
     json_object_set_new(line, "skipped", json_integer(p->skipped));
     double a_step = w->seconds / (double)w->n_steps;
-    *w = (struct window){.seconds_a_step =
-                             w->seconds_a_step > 0 ? 0.7 * w->seconds_a_step + 0.3 * a_step : a_step};
+    *w = (struct window){
+        .seconds_a_step = w->seconds_a_step > 0 ? 0.7 * w->seconds_a_step + 0.3 * a_step : a_step};
     return run_log(t->job->run, line);
 }
 
@@ -278,12 +278,12 @@ static bool listen(struct training *t)
     struct writer *writer = NULL;
     struct take_result result;
     _Atomic int64_t made = 0;
-    bool ok = path_join(folder, t->job->run->path, "samples") && folder_make(folder) &&
-              path_join(path, folder, name) && path_join(model_path, folder, ".model.safetensors") &&
-              model_write(model_path, &t->trainer, &t->progress, &t->from) &&
-              (model = hiss_model_open(model_path, t->job->backend, t->job->n_threads)) &&
-              (writer = writer_open(path, &options)) &&
-              take_make(model, &job, writer, &made, &result);
+    bool ok =
+        path_join(folder, t->job->run->path, "samples") && folder_make(folder) &&
+        path_join(path, folder, name) && path_join(model_path, folder, ".model.safetensors") &&
+        model_write(model_path, &t->trainer, &t->progress, &t->from) &&
+        (model = hiss_model_open(model_path, t->job->backend, t->job->n_threads)) &&
+        (writer = writer_open(path, &options)) && take_make(model, &job, writer, &made, &result);
     if (ok && result.n == job.n_samples)
         ok = writer_close(writer);
     else

@@ -17,9 +17,9 @@ struct valid {
     struct evaluator evaluator;
     int64_t n_clips, n_windows; /* clip i is window i n_windows / n_clips */
     int64_t clip_samples;
-    uint8_t *codes, *mask;                  /* (clip_samples) */
-    float *x;                               /* (clip_samples) */
-    double *bits, *level_db, *flatness;     /* (n_clips) */
+    uint8_t *codes, *mask;              /* (clip_samples) */
+    float *x;                           /* (clip_samples) */
+    double *bits, *level_db, *flatness; /* (n_clips) */
 };
 
 /* Clips spread evenly over the split, at most max_clips. False with error_text. */

@@ -1,0 +1,270 @@
+#!/bin/bash
+# The program from the outside: cli.sh HISS PRESETS. Makes its own sound (sox), trains a model of a
+# few hundred weights on it, and holds every command to its exit code, its files and its messages.
+set -u
+hiss=$(realpath "$1")
+export HISS_PRESETS=$(realpath "$2") LC_ALL=C
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+n_failed=0
+
+bad() {
+    echo "FAILED: $*"
+    [ -s out ] && tr -cd '[:print:]\n' <out | cut -c 1-200 | sed 's/^/  out: /' | head -5
+    [ -s err ] && sed 's/^/  err: /' err | tail -5
+    n_failed=$((n_failed + 1))
+}
+
+# works COMMAND...: exit 0. Standard output is left in `out`, standard error in `err`.
+works() { "$hiss" "$@" >out 2>err </dev/null || bad "exit $? of: hiss $*"; }
+
+# fails CODE TEXT COMMAND...: that exit code, and TEXT in one line on standard error.
+fails() {
+    local code=$1 text=$2 got
+    shift 2
+    "$hiss" "$@" >out 2>err </dev/null
+    got=$?
+    [ $got = "$code" ] || bad "exit $got, not $code, of: hiss $*"
+    grep -v '^warning: ' err | grep -qF -- "$text" || bad "no '$text' from: hiss $*"
+    [ "$(grep -c '^hiss' err)" = 1 ] || bad "not one line of error from: hiss $*"
+    [ ! -s out ] || bad "an error on standard output: hiss $*"
+}
+
+says() { grep -qE -- "$1" "$2" || bad "no '$1' in $2"; }
+same() { cmp -s "$1" "$2" || bad "$1 and $2 differ"; }
+differ() { cmp -s "$1" "$2" && bad "$1 and $2 are the same"; }
+there() { for f; do [ -e "$f" ] || bad "$f is not there"; done; }
+gone() { for f; do [ ! -e "$f" ] || bad "$f is there"; done; }
+samples() { [ "$(soxi -s "$1" 2>/dev/null)" = "$2" ] || bad "$1 has not $2 samples"; }
+
+[ -x "$hiss" ] || { echo "there is no program $1"; exit 1; }
+if ! command -v sox >/dev/null; then
+    echo "sox is needed to make sound"
+    exit 77
+fi
+
+# --- data, settings -------------------------------------------------------------------------------
+for i in 1 2 3 4 5 6; do
+    for split in train test; do
+        mkdir -p data/$split/low data/$split/high
+        sox -R -n -r 2000 -b 16 data/$split/low/$i.wav synth 0.2 sine $((100 + 5 * i)) vol 0.5
+        sox -R -n -r 2000 -b 16 data/$split/high/$i.wav synth 0.2 sine $((600 + 9 * i)) vol 0.4
+    done
+done
+mkdir empty plain && cp data/train/low/1.wav plain/
+cat >micro.ini <<'INI'
+[preset]
+summary = for the tests
+[audio]
+sample_rate = 2000
+clip = whole
+clip_samples = 250ms
+[model]
+d_model = 4
+layers = 1
+pool = 4
+d_state = 2
+[data]
+labels = folders
+license = CC0-1.0
+[train]
+steps = 20
+batch = 2
+lr = 1e-2
+min_lr = 1e-2 ; a constant rate: longer runs begin as shorter ones
+warmup = 0
+log_every = 5
+valid_every = 10
+valid_clips = 2
+checkpoint_every = 5
+sample_every = 20
+[sample]
+temperature = 0.9
+INI
+sed 's/clip = whole/clip = crop/; s/steps = 20/steps = 5/; s/folders/none/' micro.ini >crop.ini
+
+# --- help, version, wrong words -------------------------------------------------------------------
+works --version && says '^hiss [0-9]+\.[0-9]+' out
+works --help && says 'generate' out
+for command in generate train eval info presets; do
+    works $command --help && says "usage: hiss $command" out
+done
+says 'default tiny' <("$hiss" train --help)
+"$hiss" >out 2>err
+[ $? = 2 ] || bad "hiss alone is wrong usage"
+fails 2 'there is no command sing' sing
+fails 2 'there is no option --loud' generate --loud
+fails 2 '--seconds needs a value' generate --seconds
+fails 2 '--seconds 5 apples: expected a time like 80ms' generate --seconds '5 apples'
+fails 2 '--count 0: expected a whole number like 12, 16k or 2M, from 1' generate --count 0
+fails 2 '--top-p 1.5: expected a number' generate --top-p 1.5
+fails 2 '--keep 3 of --count 2' generate --count 2 --keep 3
+fails 2 '--with-prompt needs a --prompt' generate --with-prompt
+fails 2 'one word too many: b' generate ./a b
+fails 2 'expected DATA' train
+fails 2 '--set lr: expected section.key=value' train data --set lr
+fails 2 'there is no setting train.rate; [train] has seed' train data --set train.rate=1
+fails 2 'train.lr = fast: expected a number from 0 to 10' train data --set train.lr=fast
+fails 2 '--steps 1.5: expected a whole number' train data --steps 1.5
+fails 2 'expected MODEL DATA' eval data
+fails 2 '--split no: expected train, valid, test or all' eval x data --split no
+fails 2 'expected MODEL|PRESET' info
+fails 2 'one word too many' presets all
+
+# --- training -------------------------------------------------------------------------------------
+works train data --preset ./micro.ini --run a --threads 1
+there a/settings.ini a/log.ndjson a/index.ndjson a/samples/step-20.wav a/step-20/model.safetensors \
+    a/step-20/train.safetensors a/best/model.safetensors a/data/train
+gone a/step-5 a/step-20.part a/samples/.model.safetensors
+samples a/samples/step-20.wav 500
+says '^clip_samples = 500$' a/settings.ini
+says '"step":10,.*"valid_bits":' a/log.ndjson
+says '"fate":"padded".*"label":"low"' a/index.ndjson
+[ "$(wc -l <a/log.ndjson)" = 4 ] || bad "log.ndjson has not 4 lines"
+
+# Ten steps, resumed for ten more, with another number of threads: the same bits as twenty.
+works train data --preset ./micro.ini --run b --steps 10 --threads 2
+works train --run b --steps 20 --set train.log_every=1
+says 'resumed at step 10' err
+for f in model.safetensors train.safetensors progress.json; do same a/step-20/$f b/step-20/$f; done
+same a/samples/step-20.wav b/samples/step-20.wav
+says '^steps = 20$' b/settings.ini
+works train --run b && says 'done: 20 steps' err
+works train data --preset ./micro.ini --run b && says 'done: 20 steps' err # the same command
+
+# A run stopped by a signal ends in order, and goes on as if it had not.
+"$hiss" train data --preset ./micro.ini --run c --steps 1M >out 2>err &
+pid=$!
+while kill -0 $pid 2>/dev/null && ! compgen -G 'c/step-*/progress.json' >/dev/null; do sleep 0.05; done
+fails 1 'c is in use by another hiss train' train --run c
+kill -INT $pid
+wait $pid
+[ $? = 130 ] || bad "Ctrl-C in train does not exit 130"
+says 'stopped at step [0-9]+; hiss train --run .*c goes on' err
+last=$(ls -d c/step-* | sed 's/.*-//' | sort -n | tail -1)
+works train --run c --steps $((last + 5)) && there c/step-$((last + 5))/train.safetensors
+[ "$(ls -d c/step-*.part 2>/dev/null)" = "" ] || bad "a half checkpoint stays"
+
+# Precedence: preset, --config, --set and options.
+printf '[train]\nsteps = 4\nbatch = 3\nseed = 5\n' >over.ini
+works train data --preset ./micro.ini --config over.ini --set train.batch=1 --seed 6 --run d
+says '^steps = 4$' d/settings.ini
+says '^batch = 1$' d/settings.ini
+says '^seed = 6$' d/settings.ini
+
+# Without labels, in crops, from a folder of one file; the default run is runs/ and its name.
+works train plain --preset ./crop.ini && there runs/plain/best/model.safetensors
+
+fails 1 'there is no bundled preset micro (for the file here write ./micro.ini)' \
+    train data --preset micro --run x
+fails 1 'nix; bundled are digits, sc09-24m, sc09-6m, tiny, youtubemix-3m' train data --preset nix --run x
+fails 1 'no.ini: there is no such file' train data --preset ./no.ini --run x
+fails 1 'nowhere: No such file or directory' train nowhere --run x
+fails 1 'a was begun with train.lr = 0.01, not 0.02' train --run a --set train.lr=0.02
+fails 1 'a was begun with the data' train plain --run a
+fails 1 'nowhere holds no training run' train --run nowhere
+fails 1 'is not empty and holds no training run' train data --preset ./micro.ini --run empty/..
+fails 1 'lies inside the data' train data --preset ./micro.ini --run data/run && rm -r data/run
+echo '[train]' >bad.ini && echo 'speed = 1' >>bad.ini
+fails 1 './bad.ini:2: there is no setting train.speed' train data --preset ./bad.ini --run x
+fails 1 'bad.ini:2: there is no setting train.speed' train data --config bad.ini --run x
+fails 1 'model.layers has 3 values' train data --preset ./micro.ini --set model.layers=1,2,3 --run x
+gone x
+fails 1 'empty' train empty --preset ./micro.ini --run x
+fails 1 'backend' train data --preset ./micro.ini --run y --backend abacus
+touch file && fails 1 'file' train data --preset ./micro.ini --run file/run
+
+# --- generate -------------------------------------------------------------------------------------
+works generate ./a --seed 7 --threads 1 -o 1.wav && says '1.wav: 0.25 s of sound' err
+works generate ./a --seed 7 --threads 2 -o 2.wav
+works generate a/step-20/model.safetensors --seed 8 -o 3.wav
+samples 1.wav 500
+same 1.wav 2.wav
+differ 1.wav 3.wav
+strings 1.wav | grep -q '"seed":7.*"temperature":0.9' || bad "no provenance in 1.wav"
+gone 1.wav.part
+works generate ./a --seconds 1 -o 4.flac && samples 4.flac 2000
+works generate ./a --seconds 100ms --label high -o 5.wav && samples 5.wav 200
+works generate ./a --label high,low,high --guidance 2 -o 6.wav && samples 6.wav 1500
+(mkdir here && cd here && "$hiss" generate ../a --seed 5 2>/dev/null) && there here/take-5-0.wav
+"$hiss" generate ./a --seed 7 -o - 2>err | sox -t wav - -t raw pipe.raw 2>/dev/null
+sox 1.wav -t raw 1.raw && same 1.raw pipe.raw
+works generate ./a --prompt data/test/low/1.wav -o 7.wav && samples 7.wav 100
+works generate ./a --prompt data/test/low/1.wav --with-prompt --seconds 50ms -o 8.wav
+samples 8.wav 500
+works generate runs/plain --seconds 0.2 --temperature 0 -o 9.wav && samples 9.wav 400
+
+# Takes: one at a time or by several workers, alone or in company.
+works generate ./a --seed 7 --count 5 --threads 1 -o t1/ && works generate ./a --seed 7 -n 5 -t 2 -o t2/
+for i in 0 1 2 3 4; do same t1/take-7-$i.wav t2/take-7-$i.wav; done
+cmp -s <(tail -c 1000 1.wav) <(tail -c 1000 t1/take-7-0.wav) || bad "take 0 is not the single take"
+works generate ./a --seed 7 --count 5 --keep 2 -o t3/
+[ "$(ls t3 | wc -l)" = 2 ] || bad "--keep 2 kept $(ls t3 | wc -l)"
+[ "$(grep -c 'bits a sample, dropped' err)" = 3 ] || bad "no scores"
+
+# Ctrl-C leaves what there is, as a whole file.
+"$hiss" generate ./a --seconds 1h -o long.wav >out 2>err &
+pid=$!
+while kill -0 $pid 2>/dev/null && [ ! -s long.wav.part ]; do sleep 0.05; done
+sleep 0.3
+kill -INT $pid
+wait $pid
+[ $? = 130 ] || bad "Ctrl-C in generate does not exit 130"
+gone long.wav.part
+sox long.wav -n stat 2>/dev/null || bad "long.wav is no sound file"
+"$hiss" generate ./a --seconds 1h -o long.wav >out 2>err &
+pid=$!
+while kill -0 $pid 2>/dev/null && [ ! -s long.wav.part ]; do sleep 0.05; done
+kill -TERM $pid
+wait $pid
+[ $? = 143 ] || bad "SIGTERM in generate does not exit 143"
+
+fails 1 'there is no bundled model nix' generate nix
+fails 1 'no.safetensors: there is no such file' generate no.safetensors
+fails 1 'micro.ini' generate ./micro.ini -o x.wav
+fails 1 "there is no label 'middle'; this model knows high, low" generate ./a --label middle -o x.wav
+fails 1 'trained without labels' generate runs/plain --label low -o x.wav
+fails 1 'a prompt must be shorter than a clip' generate ./a --prompt long.wav -o x.wav
+fails 1 'nix.wav' generate ./a --prompt nix.wav -o x.wav
+fails 1 'no/where' generate ./a -o no/where/x.wav
+fails 2 'x.xyz' generate ./a -o x.xyz
+fails 2 '2 takes need a folder: -o x.wav/' generate ./a --count 2 -o x.wav
+fails 2 '-o - takes one take' generate ./a --count 2 -o -
+fails 1 'less than a sample' generate ./a --seconds 0.1ms -o x.wav
+gone x.wav x.wav.part
+
+# --- eval -----------------------------------------------------------------------------------------
+works eval ./a data --json --per-label --threads 1
+says '"bits": [0-9]' out
+says '"split": "test"' out
+says '"files": 12' out
+says '"samples": 4800' out
+says '"labels": "used"' out
+says '"low": \{' out
+mv out 1.json
+works eval ./a data --json --per-label --threads 2 && same 1.json out
+works eval ./a data --no-labels && says 'labels: not used' out
+works eval ./a data --split all && says '24 files, 9600 samples' out
+works eval ./a data/test/low/1.wav && says ' 1 files, 400 samples' out
+works eval runs/plain data --context 100 && says 'zero state every 100 samples' out
+works eval ./a data --split valid --logits l.npy
+says "'shape': \([0-9]+, 256\)" <(head -c 128 l.npy | strings)
+rows=$(head -c 128 l.npy | strings | sed -n "s/.*(\([0-9]*\), 256).*/\1/p")
+[ "$(stat -c %s l.npy)" = $((128 + rows * 1024)) ] || bad "l.npy is not as long as it says"
+fails 1 'nowhere' eval ./a nowhere
+fails 1 'no/l.npy' eval ./a data --logits no/l.npy
+
+# --- info, presets --------------------------------------------------------------------------------
+works info ./a && says 'identity [0-9a-f]{64}' out && says 'labels: high, low' out
+says 'hiss.license: CC0-1.0' out
+says 'hiss.steps: (10|20)' out
+works info sc09-6m && says '\(6.26 M,' out
+works info sc09-24m && says '\(24.85 M,' out
+works info youtubemix-3m && says '\(3.74 M,' out
+works info ./micro.ini && says 'for the tests' out
+fails 1 'there is no bundled preset nix' info nix
+works presets && says '^  tiny +[a-z]' out && says '^  digits ' out
+
+[ $n_failed = 0 ] && echo "all well" || echo "$n_failed failed"
+[ $n_failed = 0 ]
