@@ -14,8 +14,8 @@ static int64_t op_coef_size(const struct layer *layer)
 {
     if (layer->kind != LAYER_MIXER)
         return 0;
-    int rows = scan_coef_rows(layer->mixer == MIXER_SELECTIVE, layer->complex_state,
-                              layer->n_state);
+    int rows =
+        scan_coef_rows(layer->mixer == MIXER_SELECTIVE, layer->complex_state, layer->n_state);
     return blocks_of(layer->inner, V_LANES) * V_LANES * rows;
 }
 
@@ -63,7 +63,7 @@ static double complex coef_gradient(const struct coef_args *a, int e, int n, int
 {
     if (a->complex_state)
         return coef_complex(a->dcoef[coef_at(a, e, n, 2 * which)],
-                     a->dcoef[coef_at(a, e, n, 2 * which + 1)]);
+                            a->dcoef[coef_at(a, e, n, 2 * which + 1)]);
     return a->dcoef[coef_at(a, e, n, which)];
 }
 
@@ -99,8 +99,7 @@ static void op_coef(struct backend *be, const struct coef_args *a)
 {
     (void)be;
     const int rows = scan_coef_rows(a->mixer == MIXER_SELECTIVE, a->complex_state, a->n_state);
-    memset(a->coef, 0,
-           (size_t)(blocks_of(a->inner, V_LANES) * V_LANES * rows) * sizeof(float));
+    memset(a->coef, 0, (size_t)(blocks_of(a->inner, V_LANES) * V_LANES * rows) * sizeof(float));
     for (int e = 0; e < a->inner; e++) {
         for (int n = 0; n < a->n_state; n++) {
             int64_t i = (int64_t)e * a->n_state + n;
@@ -137,8 +136,7 @@ static void op_coef_backward(struct backend *be, const struct coef_args *a)
             int64_t i = (int64_t)e * a->n_state + n;
             if (a->mixer == MIXER_SELECTIVE) {
                 double re = a->dcoef[coef_at(a, e, n, 0)] * COEF_LOG2E;
-                double im =
-                    a->complex_state ? a->dcoef[coef_at(a, e, n, 1)] * COEF_QUARTERS : 0.0;
+                double im = a->complex_state ? a->dcoef[coef_at(a, e, n, 1)] * COEF_QUARTERS : 0.0;
                 coef_pole_backward(a, i, coef_complex(re, im));
                 continue;
             }

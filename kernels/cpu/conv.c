@@ -1,40 +1,25 @@
 /*
  * The causal depthwise convolution in front of the scan, with SiLU after it.
  *
- * The first K-1 ticks need inputs of before the chunk and go channel by channel; this is all there
- * is to do in generation. The others are tiles of eight channels.
+ * Long chunks go by groups of channels, as tiles of some ticks with the K-1 inputs before them. In
+ * generation a chunk has fewer ticks than taps: then each tick shifts the state, channel by
+ * channel.
  */
 #include "kernels/cpu/rounds.h"
 #include "kernels/cpu/tile.h"
 
 enum {
     CONV_TAPS_MAX = 32,
-    CONV_TILE = 64, /* ticks of a tile in the backward */
+    CONV_TICKS = 64, /* of a tile */
+    CONV_TILES = CPU_CHANNEL_GROUP / V_LANES,
+    CONV_TILE = (CONV_TICKS + CONV_TAPS_MAX) * V_LANES, /* floats of a tile */
 };
 
-/* Input of channel e at tick t >= -(K-1) of a stream. */
-static inline float conv_input(const float *x, int64_t ld_x, const float *state, int n_taps,
-                               int64_t t, int e)
-{
-    return t >= 0 ? x[t * ld_x + e] : state[(int64_t)e * (n_taps - 1) + t + n_taps - 1];
-}
+struct conv_tiles {
+    _Alignas(32) float x[CONV_TILES * CONV_TILE];
+};
 
-/* One tick of eight channels (or `lanes`), any of whose inputs may come from the state. */
-static inline vf conv_first_ticks(const float *x, int64_t ld_x, const float *state, const float *w,
-                                  const float *bias, int n_taps, int64_t t, int e, int lanes)
-{
-    float c[V_LANES] = {0};
-    for (int lane = 0; lane < lanes; lane++) {
-        float sum = bias[e + lane];
-        for (int k = 0; k < n_taps; k++)
-            sum += w[(int64_t)(e + lane) * n_taps + k] *
-                   conv_input(x, ld_x, state, n_taps, t - n_taps + 1 + k, e + lane);
-        c[lane] = sum;
-    }
-    return vload(c);
-}
-
-/* The taps of a tile's channels; lane by lane, tap after tap. */
+/* The taps of a tile's channels. */
 static void conv_taps(vf taps[CONV_TAPS_MAX], const float *w, int n_taps, int e, int lanes)
 {
     for (int k = 0; k < n_taps; k++) {
@@ -45,38 +30,51 @@ static void conv_taps(vf taps[CONV_TAPS_MAX], const float *w, int n_taps, int e,
     }
 }
 
-/* One tick t >= K-1. */
-V_INLINE vf conv_tick(const float *x, int64_t ld_x, const vf *taps, vf bias, int n_taps, int64_t t,
-                      int e, int lanes)
+/* The inputs of one stream's ticks t0-(K-1) .. t0+n-1. */
+static void conv_load(struct conv_tiles *tiles, const float *x, int64_t ld_x, const float *state,
+                      int n_taps, int64_t t0, int n, int e0, int width)
 {
-    const float *row = x + (t - n_taps + 1) * ld_x + e;
+    const int keep = n_taps - 1;
+    const int before = t0 < keep ? keep - (int)t0 : 0; /* rows from the state */
+    for (int r = 0; r < before; r++)
+        for (int e = 0; e < width; e++)
+            tiles->x[e / V_LANES * CONV_TILE + r * V_LANES + e % V_LANES] =
+                state[(int64_t)(e0 + e) * keep + t0 + r];
+    for (int r = 0; width % V_LANES && r < before; r++) /* idle lanes are 0 */
+        for (int e = width; e % V_LANES; e++)
+            tiles->x[e / V_LANES * CONV_TILE + r * V_LANES + e % V_LANES] = 0.0f;
+    tiles_load(tiles->x + before * V_LANES, CONV_TILE, x + (t0 - keep + before) * ld_x + e0, ld_x,
+               n + keep - before, width);
+}
+
+/* The sum c of the tick whose oldest input is the row x of a tile. */
+V_INLINE vf conv_tick(const float *x, const vf *taps, vf bias, int n_taps)
+{
     vf c = bias;
-    for (int k = 0; k < n_taps; k++, row += ld_x)
-        c += taps[k] * (lanes == V_LANES ? vload(row) : vload_n(row, lanes));
+    for (int k = 0; k < n_taps; k++)
+        c += taps[k] * vload(x + k * V_LANES);
     return c;
 }
 
-V_INLINE void conv_tile(const struct conv_args *a, int b, int64_t t0, int64_t t1, int e, int lanes,
-                        int n_taps)
+V_INLINE void conv_block(const struct conv_args *a, int b, int64_t begin, int64_t end, int e0,
+                         int n_taps)
 {
-    const float *x = a->x + b * a->n_time * a->ld_x;
-    const float *state = a->state + b * a->ld_state;
-    float *u = a->u + b * a->n_time * a->inner + e;
-    int64_t t = t0;
-    for (; t < t1 && t < n_taps - 1; t++) {
-        vf c = conv_first_ticks(x, a->ld_x, state, a->w, a->bias, n_taps, t, e, lanes);
-        vstore_n(u + t * a->inner, vsilu(c), lanes);
-    }
-    if (t == t1)
-        return;
-    vf taps[CONV_TAPS_MAX], bias = vload_n(a->bias + e, lanes);
-    conv_taps(taps, a->w, n_taps, e, lanes);
-    for (; t < t1; t++) {
-        vf out = vsilu(conv_tick(x, a->ld_x, taps, bias, n_taps, t, e, lanes));
-        if (lanes == V_LANES)
-            vstore(u + t * a->inner, out);
-        else
-            vstore_n(u + t * a->inner, out, lanes);
+    struct conv_tiles x; /* u takes its place: a tick is the last to need its oldest input */
+    const int width = (int)min_of(a->inner - e0, CPU_CHANNEL_GROUP);
+    for (int64_t t0 = begin; t0 < end; t0 += CONV_TICKS) {
+        const int n = (int)min_of(end - t0, CONV_TICKS);
+        conv_load(&x, a->x + b * a->n_time * a->ld_x, a->ld_x, a->state + b * a->ld_state, n_taps,
+                  t0, n, e0, width);
+        for (int e = 0; e < width; e += V_LANES) {
+            float *tile = x.x + e / V_LANES * CONV_TILE;
+            const int lanes = tile_lanes(width, e);
+            vf taps[CONV_TAPS_MAX], bias = vload_n(a->bias + e0 + e, lanes);
+            conv_taps(taps, a->w, n_taps, e0 + e, lanes);
+            for (int i = 0; i < n * V_LANES; i += V_LANES)
+                vstore(tile + i, vsilu(conv_tick(tile + i, taps, bias, n_taps)));
+        }
+        tiles_store(a->u + (b * a->n_time + t0) * a->inner + e0, a->inner, x.x, CONV_TILE, n,
+                    width);
     }
 }
 
@@ -86,36 +84,68 @@ static void conv_round(void *arg, int64_t i, int thread)
     const struct conv_args *a = arg;
     const int64_t blocks = blocks_of(a->n_time, CPU_ROW_BLOCK);
     const int b = (int)(i / blocks);
-    const int64_t t0 = i % blocks * CPU_ROW_BLOCK;
-    const int64_t t1 = min_of(a->n_time, t0 + CPU_ROW_BLOCK);
-    for (int e = 0; e < a->inner; e += V_LANES) {
-        int lanes = tile_lanes(a->inner, e);
-        if (lanes == V_LANES && a->n_taps == 4)
-            conv_tile(a, b, t0, t1, e, V_LANES, 4);
+    const int64_t begin = i % blocks * CPU_ROW_BLOCK;
+    const int64_t end = min_of(a->n_time, begin + CPU_ROW_BLOCK);
+    for (int e0 = 0; e0 < a->inner; e0 += CPU_CHANNEL_GROUP)
+        if (a->n_taps == 4)
+            conv_block(a, b, begin, end, e0, 4);
         else
-            conv_tile(a, b, t0, t1, e, lanes, a->n_taps);
+            conv_block(a, b, begin, end, e0, a->n_taps);
+}
+
+/* One tick of all channels; the state moves on by one input. */
+V_INLINE void conv_step(const struct conv_args *a, float *u, const float *x, float *state,
+                        int n_taps)
+{
+    const int keep = n_taps - 1;
+    for (int e = 0; e < a->inner; e += V_LANES) {
+        const int lanes = tile_lanes(a->inner, e);
+        float c[V_LANES] = {0};
+        for (int lane = 0; lane < lanes; lane++) {
+            const float *w = a->w + (int64_t)(e + lane) * n_taps;
+            float *old = state + (int64_t)(e + lane) * keep;
+            float now = x[e + lane], sum = a->bias[e + lane];
+            for (int k = 0; k < keep; k++)
+                sum += w[k] * old[k];
+            c[lane] = sum + w[keep] * now;
+            for (int k = 0; k + 1 < keep; k++)
+                old[k] = old[k + 1];
+            if (keep > 0)
+                old[keep - 1] = now;
+        }
+        vstore_n(u + e, vsilu(vload(c)), lanes);
     }
 }
 
-/* The last K-1 inputs of a stream. */
-static void conv_keep(const struct conv_args *a, int b)
+static void conv_steps_round(void *arg, int64_t b, int thread)
 {
-    const int keep = a->n_taps - 1;
-    const float *x = a->x + b * a->n_time * a->ld_x;
-    float *state = a->state + b * a->ld_state;
-    for (int e = 0; e < a->inner; e++) /* in place: a slot is read before it is written */
-        for (int j = 0; j < keep; j++)
-            state[(int64_t)e * keep + j] =
-                conv_input(x, a->ld_x, state, a->n_taps, a->n_time - keep + j, e);
+    (void)thread;
+    const struct conv_args *a = arg;
+    for (int64_t row = b * a->n_time; row < (b + 1) * a->n_time; row++) {
+        float *u = a->u + row * a->inner, *state = a->state + b * a->ld_state;
+        if (a->n_taps == 4)
+            conv_step(a, u, a->x + row * a->ld_x, state, 4);
+        else
+            conv_step(a, u, a->x + row * a->ld_x, state, a->n_taps);
+    }
 }
 
 static void op_conv_silu(struct backend *be, const struct conv_args *a)
 {
     assert(a->n_taps <= CONV_TAPS_MAX);
-    const int64_t rounds = a->n_batch * blocks_of(a->n_time, CPU_ROW_BLOCK);
-    run_rounds(be, conv_round, (void *)a, rounds, a->n_batch * a->n_time * a->inner * a->n_taps);
-    for (int b = 0; a->n_time > 0 && b < a->n_batch; b++)
-        conv_keep(a, b);
+    const int keep = a->n_taps - 1;
+    const int64_t work = a->n_batch * a->n_time * a->inner * a->n_taps;
+    if (a->n_time < a->n_taps) {
+        run_rounds(be, conv_steps_round, (void *)a, a->n_batch, work);
+        return;
+    }
+    run_rounds(be, conv_round, (void *)a, a->n_batch * blocks_of(a->n_time, CPU_ROW_BLOCK), work);
+    for (int b = 0; b < a->n_batch; b++)
+        for (int j = 0; j < keep; j++) {
+            const float *row = a->x + ((b + 1) * a->n_time - keep + j) * a->ld_x;
+            for (int e = 0; e < a->inner; e++)
+                a->state[b * a->ld_state + (int64_t)e * keep + j] = row[e];
+        }
 }
 
 /*
@@ -126,107 +156,86 @@ static void op_conv_silu(struct backend *be, const struct conv_args *a)
 struct conv_backward_job {
     const struct conv_backward_args *a;
     int64_t blocks, groups;
-    float *sums; /* (B, blocks, E rounded up / 8, K + 1) tiles; dbias last */
+    float *sums; /* (B, blocks, tiles of E, K + 1) rows of a tile; dbias last */
 };
 
 static size_t conv_backward_workspace(const struct layer *layer, int n_batch, int64_t n_time,
                                       int n_threads)
 {
     (void)n_threads;
-    int64_t blocks = blocks_of(n_time, CPU_GRAD_BLOCK);
-    int64_t tiles = blocks_of(layer->inner, V_LANES);
-    return (size_t)(n_batch * blocks * tiles * (layer->n_taps + 1) * V_LANES) * sizeof(float);
+    return (size_t)(n_batch * blocks_of(n_time, CPU_GRAD_BLOCK) * blocks_of(layer->inner, V_LANES) *
+                    (layer->n_taps + 1) * V_LANES) *
+           sizeof(float);
 }
 
-struct conv_channels {
-    const float *x, *du, *state; /* of the stream */
-    vf taps[CONV_TAPS_MAX];
-    vf bias;
-    int e;
-};
-
-static struct conv_channels conv_channels_of(const struct conv_backward_args *a, int b, int e,
-                                             int lanes)
+/* dc, the gradient of the sum c, of n ticks of a tile. */
+V_INLINE void conv_dc(float *dc, const float *du, const float *x, const vf *taps, vf bias,
+                      int n_taps, int n)
 {
-    struct conv_channels ch = {
-        .x = a->x + b * a->n_time * a->ld_x,
-        .du = a->du + b * a->n_time * a->inner,
-        .state = a->state + b * a->ld_state,
-        .bias = vload_n(a->bias + e, lanes),
-        .e = e,
-    };
-    conv_taps(ch.taps, a->w, a->n_taps, e, lanes);
-    return ch;
+    for (int i = 0; i < n * V_LANES; i += V_LANES) {
+        vf c = conv_tick(x + i, taps, bias, n_taps);
+        vstore(dc + i, vload(du + i) * vsilu_slope(c, vsigmoid(c)));
+    }
 }
 
-/* Gradient of the sum c at tick t. */
-V_INLINE vf conv_dc(const struct conv_backward_args *a, const struct conv_channels *ch, int64_t t,
-                    int lanes, int n_taps)
+/* dx of n ticks, from dc of these and of the K-1 after; adds to the sums of dw and dbias. */
+V_INLINE void conv_dx(float *dx, float *sums, const float *dc, const float *x, const vf *taps,
+                      int n_taps, int n)
 {
-    vf c;
-    if (t < n_taps - 1)
-        c = conv_first_ticks(ch->x, a->ld_x, ch->state, a->w, a->bias, n_taps, t, ch->e, lanes);
-    else
-        c = conv_tick(ch->x, a->ld_x, ch->taps, ch->bias, n_taps, t, ch->e, lanes);
-    vf du = vload_n(ch->du + t * a->inner + ch->e, lanes);
-    return du * vsilu_slope(c, vsigmoid(c));
-}
-
-/* The ticks [t0, t1) of a tile, given dc of the K-1 ticks from t1 on in dc[t1 - t0 ..]; leaves
-   those of the first K-1 ticks from t0 on in dc. */
-V_INLINE void conv_backward_tile(const struct conv_backward_args *a, const struct conv_channels *ch,
-                                 vf *dc, float *sums, int b, int64_t t0, int64_t t1, int lanes,
-                                 int n_taps)
-{
-    const int n = (int)(t1 - t0), e = ch->e;
-    for (int i = 0; i < n; i++)
-        dc[i] = conv_dc(a, ch, t0 + i, lanes, n_taps);
-    float *dx = a->dx + (b * a->n_time + t0) * a->ld_dx + e;
-    vf dw[CONV_TAPS_MAX] = {{0}}, dbias = {0};
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n * V_LANES; i += V_LANES) {
         vf sum = {0};
         for (int k = 0; k < n_taps; k++)
-            sum += ch->taps[k] * dc[i + n_taps - 1 - k];
-        vstore_n(dx + i * a->ld_dx, sum, lanes);
-        dbias += dc[i];
-        if (t0 + i < n_taps - 1) {
-            for (int k = 0; k < n_taps; k++) {
-                float x[V_LANES] = {0};
-                for (int lane = 0; lane < lanes; lane++)
-                    x[lane] = conv_input(ch->x, a->ld_x, ch->state, n_taps,
-                                         t0 + i - n_taps + 1 + k, e + lane);
-                dw[k] += dc[i] * vload(x);
-            }
-        } else {
-            const float *row = ch->x + (t0 + i - n_taps + 1) * a->ld_x + e;
-            for (int k = 0; k < n_taps; k++)
-                dw[k] += dc[i] * vload_n(row + k * a->ld_x, lanes);
-        }
+            sum += taps[k] * vload(dc + i + (n_taps - 1 - k) * V_LANES);
+        vstore(dx + i, sum);
     }
-    for (int k = 0; k < n_taps; k++)
-        vstore(sums + k * V_LANES, vload(sums + k * V_LANES) + dw[k]);
-    vstore(sums + n_taps * V_LANES, vload(sums + n_taps * V_LANES) + dbias);
+    for (int k = 0; k <= n_taps; k++) {
+        vf sum = {0};
+        for (int i = 0; i < n * V_LANES; i += V_LANES)
+            sum += k < n_taps ? vload(dc + i) * vload(x + i + k * V_LANES) : vload(dc + i);
+        vstore(sums + k * V_LANES, vload(sums + k * V_LANES) + sum);
+    }
 }
 
-V_INLINE void conv_backward_channels(const struct conv_backward_job *job, int b, int64_t block,
-                                     int e, int lanes, int n_taps)
+V_INLINE void conv_backward_block(const struct conv_backward_job *job, int b, int64_t block, int e0,
+                                  int n_taps)
 {
     const struct conv_backward_args *a = job->a;
+    const int keep = n_taps - 1;
+    const int width = (int)min_of(a->inner - e0, CPU_CHANNEL_GROUP);
     const int64_t begin = block * CPU_GRAD_BLOCK;
     const int64_t end = min_of(a->n_time, begin + CPU_GRAD_BLOCK);
-    const int64_t tiles = blocks_of(a->inner, V_LANES);
-    const int64_t at = (b * job->blocks + block) * tiles + e / V_LANES;
-    float *sums = job->sums + at * (n_taps + 1) * V_LANES;
-    struct conv_channels ch = conv_channels_of(a, b, e, lanes);
-    memset(sums, 0, (size_t)(n_taps + 1) * V_LANES * sizeof(float));
-    vf dc[CONV_TILE + CONV_TAPS_MAX] = {{0}};
-    for (int i = 0; i < n_taps - 1 && end + i < a->n_time; i++)
-        dc[i] = conv_dc(a, &ch, end + i, lanes, n_taps);
-    for (int64_t t1 = end; t1 > begin;) {
-        int64_t t0 = (t1 - 1) / CONV_TILE * CONV_TILE; /* blocks are whole tiles */
-        memmove(dc + (t1 - t0), dc, (size_t)(n_taps - 1) * sizeof dc[0]);
-        conv_backward_tile(a, &ch, dc, sums, b, t0, t1, lanes, n_taps);
+    const int64_t size = (n_taps + 1) * V_LANES; /* of a tile's sums */
+    const int64_t tile = (b * job->blocks + block) * blocks_of(a->inner, V_LANES) + e0 / V_LANES;
+    float *sums = job->sums + tile * size;
+    memset(sums, 0, (size_t)(blocks_of(width, V_LANES) * size) * sizeof(float));
+
+    struct conv_tiles x, d, dc; /* d: du, then dx */
+    /* from the ticks after the block, whose dx is another round's, to its first */
+    for (int64_t t1 = min_of(a->n_time, end + keep), t0 = end; t1 > begin;) {
+        const bool after = t0 == end;
+        const int n = (int)(t1 - t0);
+        conv_load(&x, a->x + b * a->n_time * a->ld_x, a->ld_x, a->state + b * a->ld_state, n_taps,
+                  t0, n, e0, width);
+        tiles_load(d.x, CONV_TILE, a->du + (b * a->n_time + t0) * a->inner + e0, a->inner, n,
+                   width);
+        for (int e = 0; e < width; e += V_LANES) {
+            const int at = e / V_LANES * CONV_TILE, lanes = tile_lanes(width, e);
+            vf taps[CONV_TAPS_MAX], bias = vload_n(a->bias + e0 + e, lanes);
+            conv_taps(taps, a->w, n_taps, e0 + e, lanes);
+            if (after) /* there is nothing after the last tick */
+                memset(dc.x + at, 0, (size_t)(keep * V_LANES) * sizeof(float));
+            else
+                memmove(dc.x + at + n * V_LANES, dc.x + at,
+                        (size_t)(keep * V_LANES) * sizeof(float));
+            conv_dc(dc.x + at, d.x + at, x.x + at, taps, bias, n_taps, n);
+            if (!after)
+                conv_dx(d.x + at, sums + e / V_LANES * size, dc.x + at, x.x + at, taps, n_taps, n);
+        }
+        if (!after)
+            tiles_store(a->dx + (b * a->n_time + t0) * a->ld_dx + e0, a->ld_dx, d.x, CONV_TILE, n,
+                        width);
         t1 = t0;
+        t0 = (t1 - 1) / CONV_TICKS * CONV_TICKS;
     }
 }
 
@@ -234,40 +243,38 @@ static void conv_backward_round(void *arg, int64_t i, int thread)
 {
     (void)thread;
     const struct conv_backward_job *job = arg;
-    const struct conv_backward_args *a = job->a;
     const int64_t block = i / job->groups % job->blocks;
     const int b = (int)(i / job->groups / job->blocks);
     const int e0 = (int)(i % job->groups) * CPU_CHANNEL_GROUP;
-    const int e1 = (int)min_of(a->inner, e0 + CPU_CHANNEL_GROUP);
-    for (int e = e0; e < e1; e += V_LANES) {
-        int lanes = tile_lanes(e1, e);
-        if (lanes == V_LANES && a->n_taps == 4)
-            conv_backward_channels(job, b, block, e, V_LANES, 4);
-        else
-            conv_backward_channels(job, b, block, e, lanes, a->n_taps);
-    }
+    if (job->a->n_taps == 4)
+        conv_backward_block(job, b, block, e0, 4);
+    else
+        conv_backward_block(job, b, block, e0, job->a->n_taps);
 }
 
 /* Gradients of the inputs before the chunk, from dc of its first K-1 ticks, and of the state that
    left: slot j holds input T - (K-1) + j, which may itself be an input before the chunk. */
-static void conv_backward_state(const struct conv_backward_args *a, int b, int e, int lanes)
+static void conv_backward_state(const struct conv_backward_args *a, int b, int e0)
 {
-    const int keep = a->n_taps - 1;
-    const int n = a->n_time < keep ? (int)a->n_time : keep;
-    float *dx = a->dx + b * a->n_time * a->ld_dx;
-    struct conv_channels ch = conv_channels_of(a, b, e, lanes);
-    vf dc[CONV_TAPS_MAX];
-    for (int t = 0; t < n; t++)
-        dc[t] = conv_dc(a, &ch, t, lanes, a->n_taps);
+    struct conv_tiles x, du, dc;
+    const int keep = a->n_taps - 1, n = (int)min_of(a->n_time, keep);
+    const int lanes = tile_lanes(a->inner, e0);
+    vf taps[CONV_TAPS_MAX];
+    conv_taps(taps, a->w, a->n_taps, e0, lanes);
+    conv_load(&x, a->x + b * a->n_time * a->ld_x, a->ld_x, a->state + b * a->ld_state, a->n_taps, 0,
+              n, e0, lanes);
+    tiles_load(du.x, CONV_TILE, a->du + b * a->n_time * a->inner + e0, a->inner, n, lanes);
+    conv_dc(dc.x, du.x, x.x, taps, vload_n(a->bias + e0, lanes), a->n_taps, n);
     for (int lane = 0; lane < lanes; lane++) {
-        const float *w = a->w + (int64_t)(e + lane) * a->n_taps;
-        float *dstate = a->dstate + b * a->ld_state + (int64_t)(e + lane) * keep;
+        const int e = e0 + lane;
+        float *dx = a->dx + b * a->n_time * a->ld_dx + e;
+        float *dstate = a->dstate + b * a->ld_state + (int64_t)e * keep;
         for (int j = keep - n; j < keep; j++)
-            dx[(a->n_time - keep + j) * a->ld_dx + e + lane] += dstate[j];
+            dx[(a->n_time - keep + j) * a->ld_dx] += dstate[j];
         for (int j = keep - 1; j >= 0; j--) { /* from the newest: slot j reads slot j - T */
             float sum = j >= a->n_time ? dstate[j - a->n_time] : 0.0f;
             for (int t = 0; t <= j && t < n; t++)
-                sum += w[j - t] * dc[t][lane];
+                sum += a->w[(int64_t)e * a->n_taps + j - t] * dc.x[t * V_LANES + lane];
             dstate[j] = sum;
         }
     }
@@ -276,8 +283,7 @@ static void conv_backward_state(const struct conv_backward_args *a, int b, int e
 static void conv_add_sums(const struct conv_backward_job *job, int e, int lanes)
 {
     const struct conv_backward_args *a = job->a;
-    const int64_t tiles = blocks_of(a->inner, V_LANES);
-    const int64_t size = (a->n_taps + 1) * V_LANES;
+    const int64_t tiles = blocks_of(a->inner, V_LANES), size = (a->n_taps + 1) * V_LANES;
     for (int k = 0; k <= a->n_taps; k++) {
         vf sum = {0};
         for (int64_t i = 0; i < a->n_batch * job->blocks; i++)
@@ -301,14 +307,13 @@ static void op_conv_silu_backward(struct backend *be, const struct conv_backward
     };
     if (a->n_batch == 0 || a->n_time == 0)
         return;
-    const int64_t sums = a->n_batch * job.blocks * blocks_of(a->inner, V_LANES) *
-                         (a->n_taps + 1) * V_LANES;
+    const int64_t sums =
+        a->n_batch * job.blocks * blocks_of(a->inner, V_LANES) * (a->n_taps + 1) * V_LANES;
     job.sums = scratch_of(be, (size_t)sums * sizeof(float));
     pool_run(cpu_of(be)->pool, conv_backward_round, &job, a->n_batch * job.blocks * job.groups);
     for (int e = 0; e < a->inner; e += V_LANES) {
-        int lanes = tile_lanes(a->inner, e);
         for (int b = 0; b < a->n_batch; b++)
-            conv_backward_state(a, b, e, lanes);
-        conv_add_sums(&job, e, lanes);
+            conv_backward_state(a, b, e);
+        conv_add_sums(&job, e, tile_lanes(a->inner, e));
     }
 }

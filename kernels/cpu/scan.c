@@ -4,56 +4,60 @@
  */
 #include "kernels/cpu/scan.h"
 
-V_INLINE void scan_forward_tile(struct scan_kind k, const struct scan_args *a, float *h, int b,
-                                int64_t t0, int n, int e)
+/* States before a chunk: tile after tile without idle lanes. */
+static void scan_keep_entering(float *entering, const float *h, int rows, int width)
 {
-    _Alignas(32) float u[CPU_SCAN_CHUNK * V_LANES];
-    _Alignas(32) float dt[CPU_SCAN_CHUNK * V_LANES];
-    _Alignas(32) float s[CPU_SCAN_CHUNK * V_LANES];
-    const int lanes = tile_lanes(a->inner, e);
-    const int64_t row = b * a->n_time + t0;
-    const float *bc = NULL;
-    tile_load(u, a->u + row * a->inner + e, a->inner, n, lanes);
-    if (k.selective) {
-        vf bias = vload_n(a->dt_bias + e, lanes);
-        tile_load(dt, a->dt_raw + row * a->inner + e, a->inner, n, lanes);
-        for (int t = 0; t < n; t++)
-            vstore(dt + t * V_LANES, vsoftplus(vload(dt + t * V_LANES) + bias));
-        bc = a->bc + row * a->ld_bc;
+    for (int e = 0; e < width; e += V_LANES)
+        tiles_store(entering + e * rows, tile_lanes(width, e), h + e * rows, 0, rows,
+                    tile_lanes(width, e));
+}
+
+/* n ticks from t0 on of the `width` channels from e0 on; h: the tiles' states. */
+V_INLINE void scan_forward_chunk(struct scan_kind k, const struct scan_args *a, float *h, int b,
+                                 int64_t t0, int n, int e0, int width)
+{
+    struct scan_tiles u, dt, s, z;
+    const int rows = scan_state_rows(k.is_complex, k.n_state);
+    const int64_t row = b * a->n_time + t0, at = row * a->inner + e0;
+    const float *bc = k.selective ? a->bc + row * a->ld_bc : NULL;
+    scan_load(&u, a->u + at, a->inner, n, width);
+    if (k.selective)
+        scan_load(&dt, a->dt_raw + at, a->inner, n, width);
+    if (a->z)
+        scan_load(&z, a->z + row * a->ld_z + e0, a->ld_z, n, width);
+    for (int e = 0, tile = 0; e < width; e += V_LANES, tile += SCAN_TILE) {
+        const int lanes = tile_lanes(width, e);
+        if (k.selective) {
+            vf bias = vload_n(a->dt_bias + e0 + e, lanes);
+            for (int i = tile; i < tile + n * V_LANES; i += V_LANES)
+                vstore(dt.x + i, vsoftplus(vload(dt.x + i) + bias));
+        }
+        const float *coef =
+            a->coef + (int64_t)(e0 + e) * scan_coef_rows(k.selective, k.is_complex, k.n_state);
+        scan_march(k, false, s.x + tile, h + e * rows, NULL, u.x + tile, dt.x + tile, bc, a->ld_bc,
+                   coef, vload_n(a->d + e0 + e, lanes), n);
+        if (a->z)
+            for (int i = tile; i < tile + n * V_LANES; i += V_LANES)
+                vstore(s.x + i, vload(s.x + i) * vsilu(vload(z.x + i)));
     }
-    const float *coef =
-        a->coef + (int64_t)e * scan_coef_rows(k.selective, k.is_complex, k.n_state);
-    scan_march(k, false, s, h, NULL, u, dt, bc, a->ld_bc, coef, vload_n(a->d + e, lanes), n);
-    if (a->z) {
-        float *z = dt; /* dt is used up */
-        tile_load(z, a->z + row * a->ld_z + e, a->ld_z, n, lanes);
-        for (int t = 0; t < n; t++)
-            vstore(s + t * V_LANES, vload(s + t * V_LANES) * vsilu(vload(z + t * V_LANES)));
-    }
-    tile_store(a->y + row * a->inner + e, a->inner, s, n, lanes);
+    scan_store(a->y + at, a->inner, &s, n, width);
 }
 
 V_INLINE void scan_forward_group(struct scan_kind k, const struct scan_args *a, int b, int e0)
 {
     _Alignas(32) float h[SCAN_TILES * SCAN_ROWS_MAX * V_LANES];
     const int rows = scan_state_rows(k.is_complex, k.n_state);
-    const int e1 = (int)min_of(a->inner, e0 + CPU_CHANNEL_GROUP);
-    float *state = a->state + b * a->ld_state;
-    for (int e = e0; e < e1; e += V_LANES)
-        tile_gather(h + (e - e0) * rows, state + (int64_t)e * rows, rows, tile_lanes(e1, e));
+    const int width = (int)min_of(a->inner - e0, CPU_CHANNEL_GROUP);
+    float *state = a->state + b * a->ld_state + (int64_t)e0 * rows;
+    for (int e = 0; e < width; e += V_LANES)
+        tile_gather(h + e * rows, state + e * rows, rows, tile_lanes(width, e));
     for (int64_t t0 = 0; t0 < a->n_time; t0 += CPU_SCAN_CHUNK) {
-        int n = (int)min_of(a->n_time - t0, CPU_SCAN_CHUNK);
-        for (int e = e0; e < e1; e += V_LANES) {
-            float *tile = h + (e - e0) * rows;
-            int lanes = tile_lanes(e1, e);
-            if (a->entering)
-                tile_store(a->entering + scan_entering_at(a, b, t0 / CPU_SCAN_CHUNK, e), lanes,
-                           tile, rows, lanes);
-            scan_forward_tile(k, a, tile, b, t0, n, e);
-        }
+        if (a->entering)
+            scan_keep_entering(a->entering + scan_entering_at(a, b, t0, e0), h, rows, width);
+        scan_forward_chunk(k, a, h, b, t0, (int)min_of(a->n_time - t0, CPU_SCAN_CHUNK), e0, width);
     }
-    for (int e = e0; e < e1; e += V_LANES)
-        tile_scatter(state + (int64_t)e * rows, h + (e - e0) * rows, rows, tile_lanes(e1, e));
+    for (int e = 0; e < width; e += V_LANES)
+        tile_scatter(state + e * rows, h + e * rows, rows, tile_lanes(width, e));
 }
 
 static void scan_round(void *arg, int64_t i, int thread)

@@ -18,6 +18,7 @@
 enum {
     SCAN_ROWS_MAX = 512, /* rows of a state: N <= 512, complex <= 256 */
     SCAN_TILES = CPU_CHANNEL_GROUP / V_LANES,
+    SCAN_TILE = CPU_SCAN_CHUNK * V_LANES, /* floats of a tile of activations */
 };
 
 struct scan_kind {
@@ -41,13 +42,30 @@ V_INLINE int scan_coef_rows(bool selective, bool is_complex, int n_state)
     return scan_coef_step(selective, is_complex) * n_state;
 }
 
-/* The place of a tile's states in `entering`, which has no room for idle lanes: chunks of (E,N[,2])
-   with the channels of a tile side by side. */
-static inline int64_t scan_entering_at(const struct scan_args *a, int b, int64_t chunk, int e)
+/* Activations of a group of channels over a chunk, as tiles. */
+struct scan_tiles {
+    _Alignas(32) float x[SCAN_TILES * SCAN_TILE];
+};
+
+static inline void scan_load(struct scan_tiles *tiles, const float *src, int64_t ld, int n_time,
+                             int width)
+{
+    tiles_load(tiles->x, SCAN_TILE, src, ld, n_time, width);
+}
+
+static inline void scan_store(float *dst, int64_t ld, const struct scan_tiles *tiles, int n_time,
+                              int width)
+{
+    tiles_store(dst, ld, tiles->x, SCAN_TILE, n_time, width);
+}
+
+/* The place in `entering` of the states before tick t0, from channel e on: a tile after the other,
+   without idle lanes. */
+static inline int64_t scan_entering_at(const struct scan_args *a, int b, int64_t t0, int e)
 {
     int64_t chunks = blocks_of(a->n_time, CPU_SCAN_CHUNK);
     int64_t rows = scan_state_rows(a->complex_state, a->n_state);
-    return ((b * chunks + chunk) * a->inner + e) * rows;
+    return ((b * chunks + t0 / CPU_SCAN_CHUNK) * a->inner + e) * rows;
 }
 
 /* One state, one tick: h = a h + in; returns s + c h. */
@@ -115,8 +133,9 @@ V_INLINE vf scan_state(struct scan_kind k, bool keep, int n, float *to, const fl
     return scan_state_real(k, keep, n, to, from, decay, coef, bc, dt, in, s);
 }
 
-/* n_time ticks of one tile: s = sum_n C_t h + D u for each. With `keep` h holds n_time + 1 states, the
-   entering one first, and decay the n_time decays (selective only); else h is one state in place. */
+/* n_time ticks of one tile: s = sum_n C_t h + D u for each. With `keep` h holds n_time + 1 states,
+   the entering one first, and decay the n_time decays (selective only); else h is one state in
+   place. */
 V_INLINE void scan_march(struct scan_kind k, bool keep, float *s, float *h, float *decay,
                          const float *u, const float *dt, const float *bc, int64_t ld_bc,
                          const float *coef, vf d, int n_time)

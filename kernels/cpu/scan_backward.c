@@ -1,40 +1,25 @@
 /*
- * The backward scan. Time is cut into segments, the last first; in a segment a round is one stream's
- * group of channels, which walks its chunks from the last: states and decays of the chunk are made
- * again from the entering state, then the gradients march back over them.
+ * The backward scan. Time is cut into segments, the last first; in a segment a round is one
+ * stream's group of channels, which walks its chunks from the last: states and decays of the chunk
+ * are made again from the entering state, then the gradients march back over them.
  *
  * dB and dC are sums over channels. The first group of channels writes them to dbc, every other to
  * a partial sum of its own, and a second loop adds these in order; segments keep the partial sums
  * short. Gradients of coefficients are summed a chunk, then a stream, then over streams.
- *
- * With G the gradient of h_t and g = conj(a_t) G its share for h_(t-1), for a = exp(dt A):
- *   dC = dy conj(h_t), dB = G dt u, du = Re(G conj(B)) dt + D dy,
- *   ddt = Re(G conj(B)) u + Re(g conj(h_(t-1)) conj(A)), dA = sum_t dt g conj(h_(t-1));
- * complex state: 2 dy in place of dy, except in D's terms.
  */
-#include "kernels/cpu/scan.h"
+#include "kernels/cpu/scan_reverse.h"
 
 enum { SCAN_SEGMENT_ROWS = 8192 }; /* streams times ticks of a segment, about */
-
-static const float SCAN_LN2 = 0.693147181f;
-static const float SCAN_QUARTER = 1.57079633f; /* radians */
 
 struct scan_backward_job {
     const struct scan_backward_args *a;
     int n_groups;
-    int64_t segment;  /* ticks */
-    int64_t t0, t1;   /* the segment at work */
-    float *threads;   /* scratch of each thread */
+    int64_t segment; /* ticks */
+    int64_t t0, t1;  /* the segment at work */
+    float *threads;  /* scratch of each thread */
     int64_t thread_size;
-    float *sums;      /* (B, tiles, coef rows + 2) tiles: dcoef, dD, ddt_bias of each stream */
-    float *partial;   /* (groups - 1, B, segment, 2 rows) */
-};
-
-/* A thread's scratch, one allocation. */
-struct scan_space {
-    float *h, *decay; /* states and decays of a chunk */
-    float *g;         /* carried gradient of the state, a tile each */
-    float *sum;       /* dcoef of the chunk */
+    float *sums;    /* (B, tiles, coef rows + 2) tiles: dcoef, dD, ddt_bias of each stream */
+    float *partial; /* (groups - 1, B, segment, 2 rows) */
 };
 
 static int64_t scan_segment(int n_batch, int64_t n_time)
@@ -74,215 +59,50 @@ static size_t scan_backward_workspace(const struct layer *layer, int n_batch, in
     return n_time > 0 ? (size_t)floats * sizeof(float) : 0;
 }
 
-/* Sets or adds `count` sums of lanes to a row of dbc. */
-V_INLINE void scan_add_row(float *row, const vf lanes[8], int count, bool add)
+/* A chunk of the `width` channels from e0 on; its dB and dC go where c says. */
+V_INLINE void scan_backward_chunk(struct scan_kind k, const struct scan_backward_args *a,
+                                  struct scan_chunk *c, struct scan_space s, float *sums, int b,
+                                  int64_t t0, int e0, int width)
 {
-    vf sum = vsum_rows(lanes);
-    if (count == V_LANES)
-        vstore(row, add ? vload(row) + sum : sum);
-    else
-        vstore_n(row, add ? vload_n(row, count) + sum : sum, count);
-}
-
-V_INLINE void scan_accumulate(float *sum, vf v)
-{
-    vstore(sum, vload(sum) + v);
-}
-
-/* Sums over the states of one tick. */
-struct scan_tick {
-    vf input; /* Re(G conj(B)) */
-    vf pole;  /* Re(g conj(h) conj(A)), in units of coef's rows */
-    vf turn;  /* its imaginary part's share */
-};
-
-/* `count` states from n on, at one tick. h: the state before the tick, h_now: after. */
-V_INLINE void scan_reverse_real(struct scan_kind k, struct scan_tick *tick, float *g, float *sum,
-                                float *drow, bool add, const float *h, const float *h_now,
-                                const float *decay, const float *coef, const float *bc, vf q,
-                                vf dt, vf in, int n, int count)
-{
-    vf db[8] = {{0}}, dc[8] = {{0}};
-#pragma GCC unroll 8
-    for (int j = 0; j < count; j++) {
-        const int at = (n + j) * V_LANES;
-        const float *row = coef + scan_coef_step(k.selective, false) * at;
-        float *sums = sum + scan_coef_step(k.selective, false) * at;
-        vf now = vload(h_now + at), before = vload(h + at);
-        vf gradient = vload(g + at);
-        if (k.selective) {
-            gradient += q * bc[k.n_state + n + j];
-            dc[j] = q * now;
-            db[j] = gradient * in;
-            tick->input += gradient * bc[n + j];
-            vf back = gradient * vload(decay + at);
-            vf w = back * before;
-            tick->pole += w * vload(row);
-            scan_accumulate(sums, w * dt);
-            vstore(g + at, back);
-        } else {
-            gradient += q * vload(row + 2 * V_LANES);
-            tick->input += gradient * vload(row + V_LANES);
-            scan_accumulate(sums, gradient * before);
-            scan_accumulate(sums + V_LANES, gradient * in);
-            scan_accumulate(sums + 2 * V_LANES, q * now);
-            vstore(g + at, gradient * vload(row));
-        }
-    }
-    if (k.selective) {
-        scan_add_row(drow + n, db, count, add);
-        scan_add_row(drow + k.n_state + n, dc, count, add);
-    }
-}
-
-V_INLINE void scan_reverse_complex(struct scan_kind k, struct scan_tick *tick, float *g,
-                                   float *sum, float *drow, bool add, const float *h,
-                                   const float *h_now, const float *decay, const float *coef,
-                                   const float *bc, vf q, vf dt, vf in, int n, int count)
-{
-    vf dbr[8] = {{0}}, dbi[8] = {{0}}, dcr[8] = {{0}}, dci[8] = {{0}};
-    const int n_state = k.n_state;
-    q = 2.0f * q;
-    for (int j = 0; j < count; j++) {
-        const int at = (n + j) * 2 * V_LANES;
-        const float *row = coef + scan_coef_step(k.selective, false) * at;
-        float *sums = sum + scan_coef_step(k.selective, false) * at;
-        vf nr = vload(h_now + at), ni = vload(h_now + at + V_LANES);
-        vf hr = vload(h + at), hi = vload(h + at + V_LANES);
-        vf gr = vload(g + at), gi = vload(g + at + V_LANES);
-        vf ar, ai;
-        if (k.selective) {
-            gr += q * bc[2 * n_state + n + j];
-            gi -= q * bc[3 * n_state + n + j];
-            dcr[j] = q * nr;
-            dci[j] = -q * ni;
-            dbr[j] = gr * in;
-            dbi[j] = gi * in;
-            tick->input += gr * bc[n + j] + gi * bc[n_state + n + j];
-            ar = vload(decay + at);
-            ai = vload(decay + at + V_LANES);
-        } else {
-            gr += q * vload(row + 4 * V_LANES);
-            gi -= q * vload(row + 5 * V_LANES);
-            tick->input += gr * vload(row + 2 * V_LANES) + gi * vload(row + 3 * V_LANES);
-            scan_accumulate(sums, gr * hr + gi * hi);
-            scan_accumulate(sums + V_LANES, gi * hr - gr * hi);
-            scan_accumulate(sums + 2 * V_LANES, gr * in);
-            scan_accumulate(sums + 3 * V_LANES, gi * in);
-            scan_accumulate(sums + 4 * V_LANES, q * nr);
-            scan_accumulate(sums + 5 * V_LANES, -q * ni);
-            ar = vload(row);
-            ai = vload(row + V_LANES);
-        }
-        vf br = ar * gr + ai * gi, bi = ar * gi - ai * gr;
-        vstore(g + at, br);
-        vstore(g + at + V_LANES, bi);
-        if (k.selective) {
-            vf wr = br * hr + bi * hi, wi = bi * hr - br * hi;
-            tick->pole += wr * vload(row);
-            tick->turn += wi * vload(row + V_LANES);
-            scan_accumulate(sums, wr * dt);
-            scan_accumulate(sums + V_LANES, wi * dt);
-        }
-    }
-    if (k.selective) {
-        scan_add_row(drow + n, dbr, count, add);
-        scan_add_row(drow + n_state + n, dbi, count, add);
-        scan_add_row(drow + 2 * n_state + n, dcr, count, add);
-        scan_add_row(drow + 3 * n_state + n, dci, count, add);
-    }
-}
-
-V_INLINE void scan_reverse(struct scan_kind k, struct scan_tick *tick, float *g, float *sum,
-                           float *drow, bool add, const float *h, const float *h_now,
-                           const float *decay, const float *coef, const float *bc, vf q, vf dt,
-                           vf in, int n, int count)
-{
-    if (k.is_complex)
-        scan_reverse_complex(k, tick, g, sum, drow, add, h, h_now, decay, coef, bc, q, dt, in, n,
-                             count);
-    else
-        scan_reverse_real(k, tick, g, sum, drow, add, h, h_now, decay, coef, bc, q, dt, in, n,
-                          count);
-}
-
-/* One tile of one chunk. drow: where its ticks' dB and dC go (row distance ld_drow). */
-V_INLINE void scan_backward_tile(struct scan_kind k, const struct scan_backward_args *a,
-                                 struct scan_space s, float *sums, float *g, float *drow,
-                                 int64_t ld_drow, bool add, int b, int64_t t0, int n_time, int e)
-{
-    enum { SIZE = CPU_SCAN_CHUNK * V_LANES };
-    _Alignas(32) float u[SIZE], raw[SIZE], dt[SIZE], y[SIZE], dy[SIZE], z[SIZE];
     const struct scan_args *f = &a->forward;
-    const int lanes = tile_lanes(f->inner, e);
-    const int state = scan_state_rows(k.is_complex, k.n_state) * V_LANES;
+    const int n = c->n_time, rows = scan_state_rows(k.is_complex, k.n_state);
     const int coef_rows = scan_coef_rows(k.selective, k.is_complex, k.n_state);
-    const int64_t row = b * f->n_time + t0, at = row * f->inner + e;
-    const float *coef = f->coef + (int64_t)e * coef_rows;
-    const float *bc = k.selective ? f->bc + row * f->ld_bc : NULL;
-    const vf d = vload_n(f->d + e, lanes);
-
-    tile_load(u, f->u + at, f->inner, n_time, lanes);
-    tile_load(dy, a->dy + at, f->inner, n_time, lanes);
+    const int64_t row = b * f->n_time + t0, at = row * f->inner + e0;
+    scan_load(&c->u, f->u + at, f->inner, n, width);
+    scan_load(&c->dy, a->dy + at, f->inner, n, width);
     if (k.selective) {
-        vf bias = vload_n(f->dt_bias + e, lanes);
-        tile_load(raw, f->dt_raw + at, f->inner, n_time, lanes);
-        for (int i = 0; i < n_time * V_LANES; i += V_LANES) {
-            vf r = vload(raw + i) + bias;
-            vstore(raw + i, r);
-            vstore(dt + i, vsoftplus(r));
-        }
+        scan_load(&c->raw, f->dt_raw + at, f->inner, n, width);
+        c->bc = f->bc + row * f->ld_bc;
+        c->ld_bc = f->ld_bc;
     }
-    tile_load(s.h, f->entering + scan_entering_at(f, b, t0 / CPU_SCAN_CHUNK, e), lanes,
-              state / V_LANES, lanes);
-    scan_march(k, true, y, s.h, s.decay, u, dt, bc, f->ld_bc, coef, d, n_time);
-    if (f->z) {
-        tile_load(z, f->z + row * f->ld_z + e, f->ld_z, n_time, lanes);
-        for (int i = 0; i < n_time * V_LANES; i += V_LANES) {
-            vf x = vload(z + i), sigmoid = vsigmoid(x), out = vload(dy + i);
-            vstore(z + i, out * vload(y + i) * vsilu_slope(x, sigmoid));
-            vstore(dy + i, out * x * sigmoid);
-        }
-        tile_store(a->dz + row * a->ld_dz + e, a->ld_dz, z, n_time, lanes);
-    }
-
-    vf dd = {0}, dbias = {0};
-    memset(s.sum, 0, (size_t)coef_rows * V_LANES * sizeof(float));
-    for (int t = n_time - 1; t >= 0; t--) {
-        const float *h = s.h + t * state, *decay = k.selective ? s.decay + t * state : NULL;
-        const float *bc_row = k.selective ? bc + t * f->ld_bc : NULL;
-        float *out = k.selective ? drow + t * ld_drow : NULL;
-        vf x = vload(u + t * V_LANES), q = vload(dy + t * V_LANES), delta = {0}, in = x;
+    if (f->z)
+        scan_load(&c->z, f->z + row * f->ld_z + e0, f->ld_z, n, width);
+    const float *entering = f->entering + scan_entering_at(f, b, t0, e0);
+    for (int e = 0, tile = 0; e < width; e += V_LANES, tile += SCAN_TILE) {
+        const int lanes = tile_lanes(width, e);
+        const float *coef = f->coef + (int64_t)(e0 + e) * coef_rows;
+        const vf d = vload_n(f->d + e0 + e, lanes);
         if (k.selective) {
-            delta = vload(dt + t * V_LANES);
-            in = delta * x;
+            vf bias = vload_n(f->dt_bias + e0 + e, lanes);
+            for (int i = tile; i < tile + n * V_LANES; i += V_LANES) {
+                vf raw = vload(c->raw.x + i) + bias;
+                vstore(c->raw.x + i, raw);
+                vstore(c->dt.x + i, vsoftplus(raw));
+            }
         }
-        struct scan_tick tick = {{0}};
-        int n = 0;
-        for (; n + V_LANES <= k.n_state; n += V_LANES)
-            scan_reverse(k, &tick, g, s.sum, out, add, h, h + state, decay, coef, bc_row, q,
-                         delta, in, n, V_LANES);
-        if (n < k.n_state)
-            scan_reverse(k, &tick, g, s.sum, out, add, h, h + state, decay, coef, bc_row, q,
-                         delta, in, n, k.n_state - n);
-        dd += q * x;
-        if (k.selective) {
-            vf ddt = tick.input * x + tick.pole * SCAN_LN2 + tick.turn * SCAN_QUARTER;
-            vf draw = ddt * vsoftplus_slope(vload(raw + t * V_LANES));
-            vstore(raw + t * V_LANES, draw);
-            vstore(u + t * V_LANES, tick.input * delta + d * q);
-            dbias += draw;
-        } else {
-            vstore(u + t * V_LANES, tick.input + d * q);
-        }
+        tiles_load(s.h, 0, entering + e * rows, lanes, rows, lanes);
+        scan_march(k, true, c->y.x + tile, s.h, s.decay, c->u.x + tile, c->dt.x + tile, c->bc,
+                   c->ld_bc, coef, d, n);
+        if (f->z)
+            scan_gate_backward(c, tile);
+        scan_march_back(k, c, s, s.g + e * rows, sums + e / V_LANES * (coef_rows + 2) * V_LANES,
+                        tile, e > 0, coef, d);
     }
-    tile_store(a->du + at, f->inner, u, n_time, lanes);
+    scan_store(a->du + at, f->inner, &c->u, n, width);
     if (k.selective)
-        tile_store(a->ddt_raw + at, f->inner, raw, n_time, lanes);
-    for (int r = 0; r < coef_rows; r++)
-        scan_accumulate(sums + r * V_LANES, vload(s.sum + r * V_LANES));
-    scan_accumulate(sums + coef_rows * V_LANES, dd);
-    scan_accumulate(sums + (coef_rows + 1) * V_LANES, dbias);
+        scan_store(a->ddt_raw + at, f->inner, &c->raw, n, width);
+    if (f->z)
+        scan_store(a->dz + row * a->ld_dz + e0, a->ld_dz, &c->z, n, width);
 }
 
 V_INLINE void scan_backward_group(struct scan_kind k, const struct scan_backward_job *job, int b,
@@ -293,40 +113,39 @@ V_INLINE void scan_backward_group(struct scan_kind k, const struct scan_backward
     const int rows = scan_state_rows(k.is_complex, k.n_state);
     const int coef_rows = scan_coef_rows(k.selective, k.is_complex, k.n_state);
     const int e0 = group * CPU_CHANNEL_GROUP;
-    const int e1 = (int)min_of(f->inner, e0 + CPU_CHANNEL_GROUP);
-    const int64_t sums_size = (int64_t)(coef_rows + 2) * V_LANES;
-    float *sums = job->sums + b * blocks_of(f->inner, V_LANES) * sums_size;
-    float *dstate = a->dstate + b * f->ld_state;
+    const int width = (int)min_of(f->inner - e0, CPU_CHANNEL_GROUP);
+    const int64_t sums_size = (int64_t)(coef_rows + 2) * V_LANES; /* a tile's */
+    float *sums = job->sums + (b * blocks_of(f->inner, V_LANES) + e0 / V_LANES) * sums_size;
+    float *dstate = a->dstate + b * f->ld_state + (int64_t)e0 * rows;
 
     struct scan_space s = {.h = job->threads + thread * job->thread_size};
     s.decay = s.h + (int64_t)(CPU_SCAN_CHUNK + 1) * rows * V_LANES;
     s.g = s.decay + (int64_t)CPU_SCAN_CHUNK * rows * V_LANES;
     s.sum = s.g + (int64_t)SCAN_TILES * rows * V_LANES;
 
-    for (int e = e0; e < e1; e += V_LANES) {
-        tile_gather(s.g + (e - e0) * rows, dstate + (int64_t)e * rows, rows, tile_lanes(e1, e));
-        if (job->t1 == f->n_time)
-            memset(sums + e / V_LANES * sums_size, 0, (size_t)sums_size * sizeof(float));
-    }
+    for (int e = 0; e < width; e += V_LANES)
+        tile_gather(s.g + e * rows, dstate + e * rows, rows, tile_lanes(width, e));
+    if (job->t1 == f->n_time)
+        memset(sums, 0, (size_t)(blocks_of(width, V_LANES) * sums_size) * sizeof(float));
+    struct scan_chunk c;
+    c.bc = NULL;
+    c.dbc = NULL;
     int64_t t0 = (job->t1 - 1) / CPU_SCAN_CHUNK * CPU_SCAN_CHUNK;
     for (; t0 >= job->t0; t0 -= CPU_SCAN_CHUNK) {
-        int n = (int)min_of(job->t1 - t0, CPU_SCAN_CHUNK);
-        float *drow = NULL;
-        int64_t ld_drow = 0;
+        c.n_time = (int)min_of(job->t1 - t0, CPU_SCAN_CHUNK);
+        c.ld_bc = 0;
         if (k.selective && group == 0) {
-            ld_drow = a->ld_dbc;
-            drow = a->dbc + (b * f->n_time + t0) * ld_drow;
+            c.ld_dbc = a->ld_dbc;
+            c.dbc = a->dbc + (b * f->n_time + t0) * c.ld_dbc;
         } else if (k.selective) {
-            ld_drow = 2 * rows;
-            drow = job->partial + (((group - 1) * (int64_t)f->n_batch + b) * job->segment + t0 -
-                                   job->t0) * ld_drow;
+            int64_t stream = (group - 1) * (int64_t)f->n_batch + b;
+            c.ld_dbc = 2 * rows;
+            c.dbc = job->partial + (stream * job->segment + t0 - job->t0) * c.ld_dbc;
         }
-        for (int e = e0; e < e1; e += V_LANES)
-            scan_backward_tile(k, a, s, sums + e / V_LANES * sums_size, s.g + (e - e0) * rows,
-                               drow, ld_drow, e > e0, b, t0, n, e);
+        scan_backward_chunk(k, a, &c, s, sums, b, t0, e0, width);
     }
-    for (int e = e0; e < e1; e += V_LANES)
-        tile_scatter(dstate + (int64_t)e * rows, s.g + (e - e0) * rows, rows, tile_lanes(e1, e));
+    for (int e = 0; e < width; e += V_LANES)
+        tile_scatter(dstate + e * rows, s.g + e * rows, rows, tile_lanes(width, e));
 }
 
 static void scan_backward_round(void *arg, int64_t i, int thread)
@@ -359,8 +178,9 @@ static void scan_reduce_round(void *arg, int64_t b, int thread)
     for (int64_t t = job->t0; t < job->t1; t++) {
         float *to = job->a->dbc + (b * f->n_time + t) * job->a->ld_dbc;
         for (int group = 1; group < job->n_groups; group++) {
-            const float *from = job->partial + (((group - 1) * (int64_t)f->n_batch + b) *
-                                                job->segment + t - job->t0) * width;
+            const float *from =
+                job->partial +
+                (((group - 1) * (int64_t)f->n_batch + b) * job->segment + t - job->t0) * width;
             for (int i = 0; i < width; i++)
                 to[i] += from[i];
         }
@@ -384,7 +204,7 @@ static void scan_add_sums(const struct scan_backward_job *job, int coef_rows)
                 sum += vload(sums + b * stream + r * V_LANES);
             if (r < coef_rows) {
                 /* the tick's exponent is in units of ln 2 and quarter turns */
-                float unit = !selective ? 1.0f
+                float unit = !selective                  ? 1.0f
                              : f->complex_state && r % 2 ? SCAN_QUARTER
                                                          : SCAN_LN2;
                 scan_accumulate(a->dcoef + (int64_t)e * coef_rows + r * V_LANES, sum * unit);
@@ -414,7 +234,8 @@ static void op_scan_backward(struct backend *be, const struct scan_backward_args
     };
     const int64_t threads = pool_n_threads(pool) * job.thread_size;
     const int64_t sums = scan_sums_floats(f->n_batch, f->inner, coef_rows);
-    const int64_t partial = selective ? (job.n_groups - 1) * f->n_batch * job.segment * 2 * rows : 0;
+    const int64_t partial =
+        selective ? (job.n_groups - 1) * f->n_batch * job.segment * 2 * rows : 0;
     job.threads = scratch_of(be, (size_t)(threads + sums + partial) * sizeof(float));
     job.sums = job.threads + threads;
     job.partial = job.sums + sums;

@@ -1,8 +1,8 @@
 /*
- * Tiles: n rows of eight channels, so that a channel is a lane. Activations are token-major (a row a
- * tick), states and weights channel-major (a row a channel): the functions here bring both to tiles
- * and back. The last channels of a width that is no multiple of eight travel in a tile whose other
- * lanes are 0.
+ * Tiles: n rows of eight channels, so that a channel is a lane. Activations are token-major (a row
+ * a tick), states and weights channel-major (a row a channel): the functions here bring both to
+ * tiles and back. The last channels of a width that is no multiple of eight travel in a tile whose
+ * other lanes are 0.
  */
 #ifndef HISS_KERNELS_CPU_TILE_H
 #define HISS_KERNELS_CPU_TILE_H
@@ -15,25 +15,30 @@ static inline int tile_lanes(int width, int e)
     return width - e < V_LANES ? width - e : V_LANES;
 }
 
-/* tile[r] = src[r * ld .. + lanes] */
-static inline void tile_load(float *tile, const float *src, int64_t ld, int64_t n_rows, int lanes)
+/* n_rows of `width` channels to tiles side by side, tile_size floats apart. A row is read once and
+   in order: to read it tile by tile would cost a cache miss each time. */
+static inline void tiles_load(float *tiles, int64_t tile_size, const float *src, int64_t ld,
+                              int n_rows, int width)
 {
-    if (lanes == V_LANES)
-        for (int64_t r = 0; r < n_rows; r++)
-            vstore(tile + r * V_LANES, vload(src + r * ld));
-    else
-        for (int64_t r = 0; r < n_rows; r++)
-            vstore(tile + r * V_LANES, vload_n(src + r * ld, lanes));
+    for (int r = 0; r < n_rows; r++, src += ld) {
+        int e = 0;
+        for (; e + V_LANES <= width; e += V_LANES)
+            vstore(tiles + e / V_LANES * tile_size + r * V_LANES, vload(src + e));
+        if (e < width)
+            vstore(tiles + e / V_LANES * tile_size + r * V_LANES, vload_n(src + e, width - e));
+    }
 }
 
-static inline void tile_store(float *dst, int64_t ld, const float *tile, int64_t n_rows, int lanes)
+static inline void tiles_store(float *dst, int64_t ld, const float *tiles, int64_t tile_size,
+                               int n_rows, int width)
 {
-    if (lanes == V_LANES)
-        for (int64_t r = 0; r < n_rows; r++)
-            vstore(dst + r * ld, vload(tile + r * V_LANES));
-    else
-        for (int64_t r = 0; r < n_rows; r++)
-            vstore_n(dst + r * ld, vload(tile + r * V_LANES), lanes);
+    for (int r = 0; r < n_rows; r++, dst += ld) {
+        int e = 0;
+        for (; e + V_LANES <= width; e += V_LANES)
+            vstore(dst + e, vload(tiles + e / V_LANES * tile_size + r * V_LANES));
+        if (e < width)
+            vstore_n(dst + e, vload(tiles + e / V_LANES * tile_size + r * V_LANES), width - e);
+    }
 }
 
 V_INLINE vf vpair_low(vf a, vf b)

@@ -3,8 +3,8 @@
  * vector extensions, which the compiler lowers to what the machine has: two SSE2 or NEON registers,
  * one AVX2 register. Included by body.c only, once an instruction set.
  *
- * Errors are stated in ulp against the exact value; tests/kernels/test_scan.c sweeps them. NaN stays
- * NaN everywhere.
+ * Errors are stated in ulp against the exact value; tests/kernels/test_vec.c sweeps them. NaN
+ * stays NaN everywhere.
  */
 #ifndef HISS_KERNELS_CPU_VEC_H
 #define HISS_KERNELS_CPU_VEC_H

@@ -109,8 +109,8 @@ static void run_backward(struct backend *be, void *arg, float *out)
 
 static struct conv_test conv_test_of(int n_batch, int64_t n_time, int inner, int n_taps)
 {
-    struct conv_test t = {.n_batch = n_batch, .inner = inner, .n_taps = n_taps,
-                          .n_time = n_time, .ld_x = 2 * inner};
+    struct conv_test t = {
+        .n_batch = n_batch, .inner = inner, .n_taps = n_taps, .n_time = n_time, .ld_x = 2 * inner};
     int64_t n_x = rows_of(&t) * t.ld_x, n_state = n_batch * state_size(&t);
     t.x = check_random(n_x, 1, 1);
     t.w = check_random(inner * n_taps, 2, 0.5);

@@ -8,9 +8,9 @@
 
 enum array { U, Z, DT_RAW, DT_BIAS, BC, D, STATE, A_LOG, A_IMAG, DT, B, C, ARRAYS };
 
-static const char *const array_names[ARRAYS] = {"du",     "dz",      "ddt_raw", "ddt_bias",
-                                                "dbc",    "dd",      "dstate",  "da_log",
-                                                "da_imag", "ddt",    "db",      "dc"};
+static const char *const array_names[ARRAYS] = {"du",      "dz",  "ddt_raw", "ddt_bias",
+                                                "dbc",     "dd",  "dstate",  "da_log",
+                                                "da_imag", "ddt", "db",      "dc"};
 
 /* Activations but u lie in wider rows, as behind a projection. */
 struct scan_test {
@@ -225,9 +225,14 @@ static struct scan_test scan_test_of(const struct ops *ops, enum mixer_kind mixe
                                      bool with_z, int n_batch, int64_t n_time, int inner,
                                      int n_state)
 {
-    struct scan_test t = {.ops = ops, .mixer = mixer, .complex_state = is_complex,
-                          .with_z = with_z, .n_batch = n_batch, .inner = inner,
-                          .n_state = n_state, .n_time = n_time};
+    struct scan_test t = {.ops = ops,
+                          .mixer = mixer,
+                          .complex_state = is_complex,
+                          .with_z = with_z,
+                          .n_batch = n_batch,
+                          .inner = inner,
+                          .n_state = n_state,
+                          .n_time = n_time};
     const bool selective = mixer == MIXER_SELECTIVE;
     const int64_t rows = n_batch * n_time, states = (int64_t)inner * n_state;
     const int64_t numbers = states * (is_complex ? 2 : 1);
@@ -307,9 +312,9 @@ static void forward_cases(const struct ops *ops, void **state)
     static const int64_t times[] = {0, 1, 5, 33, 100};
     for (int i = 0; i < 3 * 2 * 2 * 2 * 2 * 2 * 5; i++) {
         int j = i / 5;
-        struct scan_test t = scan_test_of(ops, (enum mixer_kind)(j / 32), j & 1, j & 2,
-                                          j & 4 ? 3 : 1, times[i % 5], j & 8 ? 64 : 10,
-                                          j & 16 ? 16 : 3);
+        struct scan_test t =
+            scan_test_of(ops, (enum mixer_kind)(j / 32), j & 1, j & 2, j & 4 ? 3 : 1, times[i % 5],
+                         j & 8 ? 64 : 10, j & 16 ? 16 : 3);
         check_forward(&t);
         check_free(state);
     }
@@ -324,13 +329,13 @@ static void backward_cases(const struct ops *ops, void **state)
 {
     static const struct {
         int n_batch, n_time, inner, n_state;
-    } sizes[] = {{1, 0, 10, 3}, {1, 1, 10, 3}, {3, 5, 10, 16}, {1, 33, 64, 3}, {3, 33, 12, 16},
-                 {2, 100, 10, 3}, {1, 40, 40, 16}, {1, 65, 34, 9}};
+    } sizes[] = {{1, 0, 10, 3},   {1, 1, 10, 3},   {3, 5, 10, 16},  {1, 33, 64, 3},
+                 {3, 33, 12, 16}, {2, 100, 10, 3}, {1, 40, 40, 16}, {1, 65, 34, 9}};
     for (int i = 0; i < 3 * 2 * 2 * 8; i++) {
         int j = i / 8, k = i % 8;
-        struct scan_test t = scan_test_of(ops, (enum mixer_kind)(j / 4), j & 1, j & 2,
-                                          sizes[k].n_batch, sizes[k].n_time, sizes[k].inner,
-                                          sizes[k].n_state);
+        struct scan_test t =
+            scan_test_of(ops, (enum mixer_kind)(j / 4), j & 1, j & 2, sizes[k].n_batch,
+                         sizes[k].n_time, sizes[k].inner, sizes[k].n_state);
         check_backward(&t);
         check_free(state);
     }
@@ -376,8 +381,8 @@ static void extreme_cases(const struct ops *ops, void **state)
         check_free(state);
     }
     for (int i = 0; i < 4; i++) { /* dt A near 0, where exp(dt A) - 1 must keep its digits */
-        struct scan_test t = scan_test_of(ops, i & 1 ? MIXER_S4D : MIXER_LTI, i & 2, false, 1, 40,
-                                          10, 4);
+        struct scan_test t =
+            scan_test_of(ops, i & 1 ? MIXER_S4D : MIXER_LTI, i & 2, false, 1, 40, 10, 4);
         rescale(&t, DT, 1, -7);
         check_forward(&t);
         check_backward(&t);
