@@ -2,8 +2,8 @@
  * From sound to codes and back: the 256 values a sample can have.
  *
  * mu-law-256 is the contract of every model of our own; s4-mu-law-256 is the quantiser of the
- * state-spaces/s4 repository, bit for bit, for models whose bits are to stand beside published ones.
- * It lives in base because libhiss must turn codes into sound without any audio library.
+ * state-spaces/s4 repository, bit for bit, for models whose bits are to stand beside published
+ * ones. It lives in base because libhiss must turn codes into sound without any audio library.
  *
  * Any thread; no state.
  */
@@ -21,7 +21,8 @@ bool quantizer_from_name(enum quantizer *q, const char *name); /* false, no erro
 
 /* The code of one sample; x is clamped to [-1, 1], NaN counts as 0.
    mu-law-256, in double: y = sign(x) ln(1+255|x|)/ln 256, code = floor((y+1)/2*255 + 0.5).
-   s4-mu-law-256, in float: model of state-spaces/s4 src/dataloaders/audio.py without its min-max. */
+   s4-mu-law-256, in float: model of state-spaces/s4 src/dataloaders/audio.py without its min-max.
+ */
 uint8_t quantizer_encode(enum quantizer q, float x);
 
 /* The value of a code. mu-law-256: encode(decode(c)) = c for all c; no code is exact silence.

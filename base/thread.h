@@ -17,7 +17,8 @@ struct pool;
 /* Processors this process may run on, at least 1. */
 int thread_count_available(void);
 
-/* Starts a pool of `n_threads` (the caller included; at least 1). NULL with error_text on failure. */
+/* Starts a pool of `n_threads` (the caller included; at least 1). NULL with error_text on failure.
+ */
 struct pool *pool_open(int n_threads);
 void pool_close(struct pool *pool);
 int pool_n_threads(const struct pool *pool);

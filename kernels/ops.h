@@ -10,8 +10,8 @@
  * Rules for every operation:
  *  - all pointers are backend memory; outputs do not overlap inputs unless said so;
  *  - gradients of parameters are added to (+=), gradients of activations are set (=), except where
- *    said so; a gradient of a state is replaced in place: gradient of the leaving state in, gradient
- *    of the entering state out;
+ *    said so; a gradient of a state is replaced in place: gradient of the leaving state in,
+ * gradient of the entering state out;
  *  - T may be 0: then nothing happens;
  *  - every sum has one order, fixed by the sizes: the same bits for every number of threads;
  *  - with T = 1 the result of a stream depends on that stream alone, not on B (a batch of streams
@@ -28,12 +28,12 @@
 /* y = x W^T + bias + add0 + add1. bias, add0, add1 may be NULL; add0, add1 have y's shape and
    row distance n_out, and may be y itself. */
 struct linear_args {
-    float *y;           /* (B*T, n_out), ld_y */
-    const float *x;     /* (B*T, n_in), ld_x */
-    const float *w;     /* (n_out, n_in) */
-    const float *bias;  /* (n_out) */
-    const float *add0;  /* (B*T, n_out) */
-    const float *add1;  /* (B*T, n_out) */
+    float *y;          /* (B*T, n_out), ld_y */
+    const float *x;    /* (B*T, n_in), ld_x */
+    const float *w;    /* (n_out, n_in) */
+    const float *bias; /* (n_out) */
+    const float *add0; /* (B*T, n_out) */
+    const float *add1; /* (B*T, n_out) */
     int64_t ld_x, ld_y;
     int n_batch;
     int64_t n_time;
@@ -42,12 +42,12 @@ struct linear_args {
 
 /* dx = dy W (or dx += dy W), dw += dy^T x, dbias += column sums of dy. Each may be NULL. */
 struct linear_backward_args {
-    float *dx;          /* (B*T, n_in), ld_dx */
-    float *dw;          /* (n_out, n_in) */
-    float *dbias;       /* (n_out) */
-    const float *dy;    /* (B*T, n_out), ld_dy */
-    const float *x;     /* (B*T, n_in), ld_x */
-    const float *w;     /* (n_out, n_in) */
+    float *dx;       /* (B*T, n_in), ld_dx */
+    float *dw;       /* (n_out, n_in) */
+    float *dbias;    /* (n_out) */
+    const float *dy; /* (B*T, n_out), ld_dy */
+    const float *x;  /* (B*T, n_in), ld_x */
+    const float *w;  /* (n_out, n_in) */
     bool add_to_dx;
     int64_t ld_dx, ld_dy, ld_x;
     int n_batch;
@@ -71,14 +71,14 @@ struct conv_args {
 
 /* The state given is the one that ENTERED the chunk. c is computed again, not kept. */
 struct conv_backward_args {
-    float *dx;          /* (B,T,E), ld_dx */
-    float *dw;          /* (E,K) */
-    float *dbias;       /* (E) */
-    float *dstate;      /* (E,K-1) a stream, in place */
-    const float *du;    /* (B,T,E) */
-    const float *x;     /* (B,T,E), ld_x */
+    float *dx;       /* (B,T,E), ld_dx */
+    float *dw;       /* (E,K) */
+    float *dbias;    /* (E) */
+    float *dstate;   /* (E,K-1) a stream, in place */
+    const float *du; /* (B,T,E) */
+    const float *x;  /* (B,T,E), ld_x */
     const float *w, *bias;
-    const float *state; /* (E,K-1) a stream, entering */
+    const float *state;            /* (E,K-1) a stream, entering */
     int64_t ld_dx, ld_x, ld_state; /* ld_state serves dstate too */
     int n_batch;
     int64_t n_time;
@@ -122,10 +122,10 @@ struct scan_args {
     const float *dt_bias; /* (E) */
     const float *bc;      /* (B,T,2N or 4N), ld_bc */
     const float *coef;
-    const float *d;       /* (E) */
-    float *state;         /* h (E,N[,2]) a stream */
-    float *entering;      /* scan_entering_size floats, the states entering each chunk of the
-                             backend's own length, for the backward; NULL if there is none */
+    const float *d;  /* (E) */
+    float *state;    /* h (E,N[,2]) a stream */
+    float *entering; /* scan_entering_size floats, the states entering each chunk of the
+                        backend's own length, for the backward; NULL if there is none */
     int64_t ld_z, ld_bc, ld_state;
 };
 
@@ -147,13 +147,13 @@ struct scan_backward_args {
 /* Pools see time as frames of p ticks; f0 is the absolute index of the chunk's first fine tick, so
    frame l holds ticks l*p .. l*p+p-1. F = (f0+T)/p - f0/p frames end inside the chunk. */
 struct frames_args {
-    float *frames;       /* (B,F,H*p), feature h*p+s, s = 0 oldest */
-    float *x;            /* (B,T,H) */
-    const float *add;    /* (B,T,H) added to x by emit; or NULL */
-    float *state;        /* gather: (p,H); emit: (up_shift,p,H); a stream */
+    float *frames;    /* (B,F,H*p), feature h*p+s, s = 0 oldest */
+    float *x;         /* (B,T,H) */
+    const float *add; /* (B,T,H) added to x by emit; or NULL */
+    float *state;     /* gather: (p,H); emit: (up_shift,p,H); a stream */
     int64_t ld_state;
     int n_batch;
-    int64_t f0, n_time;  /* in fine ticks */
+    int64_t f0, n_time; /* in fine ticks */
     int width, pool, up_shift;
 };
 
@@ -172,12 +172,12 @@ struct cross_entropy_args {
 /* The next code of each stream: design "Sampling". Stream i of the batch draws the noise of stream
    `first_stream + i`. */
 struct sample_args {
-    uint8_t *codes;              /* (B) */
-    float *nats;                 /* (B): -ln p(code), untempered, untruncated, without guidance */
-    const float *logits;         /* (B,V) */
-    const float *without_label;  /* (B,V) for guidance; NULL: none */
+    uint8_t *codes;             /* (B) */
+    float *nats;                /* (B): -ln p(code), untempered, untruncated, without guidance */
+    const float *logits;        /* (B,V) */
+    const float *without_label; /* (B,V) for guidance; NULL: none */
     struct sampling sampling;
-    int64_t n;                   /* index of the sample to be made */
+    int64_t n; /* index of the sample to be made */
     uint32_t first_stream;
     int n_batch;
 };
@@ -192,12 +192,12 @@ struct weight_range {
 /* AdamW (Loshchilov & Hutter 2019) with the gradient scaled to a global norm of at most `clip`,
    and the moving average of the weights. If *grad_norm_sq is not finite, nothing changes. */
 struct adamw_args {
-    float *w, *m, *v, *average;  /* weights, moments, averaged weights (NULL: none) */
+    float *w, *m, *v, *average; /* weights, moments, averaged weights (NULL: none) */
     const float *g;
-    const double *grad_norm_sq;  /* one number, from sum_squares */
-    float clip;                  /* 0: no clipping */
+    const double *grad_norm_sq; /* one number, from sum_squares */
+    float clip;                 /* 0: no clipping */
     float beta1, beta2, eps;
-    int64_t step;                /* 1 for the first update: bias correction */
+    int64_t step; /* 1 for the first update: bias correction */
     float average_decay;
     const struct weight_range *ranges; /* host memory */
     int n_ranges;

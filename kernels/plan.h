@@ -4,9 +4,9 @@
  * architecture is written nowhere else.
  *
  * A plan is a straight line of layers. Layer i reads the value made by layer `in` (for the first
- * layer: the codes), adds the value made by layer `skip` if there is one, and makes value i. A value
- * of tier k is a tensor (B, ticks of tier k, width). Layers come in the order of execution, and
- * both the parameters and the states lie in that order.
+ * layer: the codes), adds the value made by layer `skip` if there is one, and makes value i. A
+ * value of tier k is a tensor (B, ticks of tier k, width). Layers come in the order of execution,
+ * and both the parameters and the states lie in that order.
  *
  * Read-only once built: any thread.
  */
@@ -39,10 +39,10 @@ enum mixer_kind { MIXER_SELECTIVE, MIXER_LTI, MIXER_S4D, MIXER_KINDS };
 
 /* Which parameter of a layer; a layer has some of them, each an index into plan.params, or -1. */
 enum param_role {
-    PARAM_WEIGHT,   /* embedding, label table, pools, head, ff.in */
-    PARAM_BIAS,     /* pools, head, ff.in */
-    PARAM_NORM,     /* rmsnorm gain */
-    PARAM_IN_PROJ,  /* mixer, as everything below but the ff's */
+    PARAM_WEIGHT,  /* embedding, label table, pools, head, ff.in */
+    PARAM_BIAS,    /* pools, head, ff.in */
+    PARAM_NORM,    /* rmsnorm gain */
+    PARAM_IN_PROJ, /* mixer, as everything below but the ff's */
     PARAM_CONV,
     PARAM_CONV_BIAS,
     PARAM_X_PROJ,
@@ -110,7 +110,7 @@ struct param {
 };
 
 struct plan {
-    int n_tiers; /* pools + 1 */
+    int n_tiers;                  /* pools + 1 */
     int64_t rate[PLAN_TIERS_MAX]; /* P_k: samples a tick of tier k */
     int width[PLAN_TIERS_MAX];    /* H_k */
     float norm_eps;

@@ -17,13 +17,13 @@ struct builder {
     int last; /* layer that made the present value; -1: the codes */
     int n_blocks;
     struct layer counted; /* stands for every layer in the first pass */
-    int stack[4096]; /* skips waiting: layers whose values were pushed */
+    int stack[4096];      /* skips waiting: layers whose values were pushed */
     int n_stack;
 };
 
 enum { STACK_MAX = sizeof((struct builder *)0)->stack / sizeof(int) };
 
-/* --- layers ------------------------------------------------------------------------------------ */
+/* --- layers ---------------------------------------------------------------------------------- */
 
 /* Appends a layer that reads the present value; it makes the new present value. The layer returned
    is one and the same while counting. */
@@ -77,7 +77,7 @@ static int pop(struct builder *b)
     return b->stack[--b->n_stack];
 }
 
-/* --- parameters -------------------------------------------------------------------------------- */
+/* --- parameters ------------------------------------------------------------------------------ */
 
 struct param_spec {
     enum param_role role;
@@ -119,7 +119,7 @@ static double fan(int64_t n_in)
     return 1 / sqrt((double)n_in);
 }
 
-/* --- the kinds of layers ----------------------------------------------------------------------- */
+/* --- the kinds of layers --------------------------------------------------------------------- */
 
 static void add_label(struct builder *b, const char *stage)
 {
@@ -128,8 +128,8 @@ static void add_label(struct builder *b, const char *stage)
     struct layer *l = add_layer(b, LAYER_LABEL, b->tier);
     add_param(b, l, stage,
               (struct param_spec){PARAM_WEIGHT, ".label.weight",
-                                  .shape = {b->config->n_labels, l->width},
-                                  .init = INIT_NORMAL, .scale = 0.02});
+                                  .shape = {b->config->n_labels, l->width}, .init = INIT_NORMAL,
+                                  .scale = 0.02});
 }
 
 static void add_norm(struct builder *b, struct layer *l, const char *prefix, const char *name)
@@ -171,7 +171,11 @@ static void add_mamba(struct builder *b, struct layer *l, const char *prefix)
         add_param(b, l, prefix, common[i]);
     if (l->mixer == MIXER_SELECTIVE) {
         const struct param_spec specs[] = {
-            {PARAM_X_PROJ, ".mixer.x_proj.weight", {r + 2 * parts * n, e}, INIT_UNIFORM, fan(e),
+            {PARAM_X_PROJ,
+             ".mixer.x_proj.weight",
+             {r + 2 * parts * n, e},
+             INIT_UNIFORM,
+             fan(e),
              .decay = true},
             {PARAM_DT_PROJ, ".mixer.dt_proj.weight", {e, r}, INIT_UNIFORM, fan(r), .decay = true},
             {PARAM_DT_BIAS, ".mixer.dt_proj.bias", {e}, INIT_DT_BIAS},
@@ -181,24 +185,37 @@ static void add_mamba(struct builder *b, struct layer *l, const char *prefix)
     } else {
         const struct param_spec specs[] = {
             {PARAM_DT_BIAS, ".mixer.dt_bias", {e}, INIT_DT_BIAS},
-            {PARAM_B, ".mixer.B", {e, n, last_dim}, l->complex_state ? INIT_B_COMPLEX : INIT_ONES,
+            {PARAM_B,
+             ".mixer.B",
+             {e, n, last_dim},
+             l->complex_state ? INIT_B_COMPLEX : INIT_ONES,
              .decay = true},
-            {PARAM_C, ".mixer.C", {e, n, last_dim}, INIT_NORMAL,
-             l->complex_state ? sqrt(0.5) : 1, .decay = true},
+            {PARAM_C,
+             ".mixer.C",
+             {e, n, last_dim},
+             INIT_NORMAL,
+             l->complex_state ? sqrt(0.5) : 1,
+             .decay = true},
         };
         for (size_t i = 0; i < sizeof specs / sizeof *specs; i++)
             add_param(b, l, prefix, specs[i]);
     }
     add_param(b, l, prefix,
-              (struct param_spec){PARAM_A_LOG, ".mixer.A_log", {e, n},
+              (struct param_spec){PARAM_A_LOG,
+                                  ".mixer.A_log",
+                                  {e, n},
                                   l->complex_state ? INIT_A_LOG_HALF : INIT_A_LOG_REAL});
     if (l->complex_state)
         add_param(b, l, prefix,
                   (struct param_spec){PARAM_A_IMAG, ".mixer.A_imag", {e, n}, INIT_A_IMAG});
     add_param(b, l, prefix, (struct param_spec){PARAM_D, ".mixer.D", {e}, INIT_ONES});
     add_param(b, l, prefix,
-              (struct param_spec){PARAM_OUT, ".mixer.out_proj.weight", {h, e}, INIT_UNIFORM,
-                                  fan(e) / sqrt(b->n_blocks), .decay = true});
+              (struct param_spec){PARAM_OUT,
+                                  ".mixer.out_proj.weight",
+                                  {h, e},
+                                  INIT_UNIFORM,
+                                  fan(e) / sqrt(b->n_blocks),
+                                  .decay = true});
     give_state(b, l, e * (k - 1) + e * n * parts);
 }
 
@@ -268,8 +285,12 @@ static void add_down(struct builder *b, const char *stage)
     l->pool = p;
     int64_t n_in = (int64_t)l->width_in * p;
     add_param(b, l, stage,
-              (struct param_spec){PARAM_WEIGHT, ".pool.weight", {l->width, n_in}, INIT_UNIFORM,
-                                  fan(n_in), .decay = true});
+              (struct param_spec){PARAM_WEIGHT,
+                                  ".pool.weight",
+                                  {l->width, n_in},
+                                  INIT_UNIFORM,
+                                  fan(n_in),
+                                  .decay = true});
     add_param(b, l, stage,
               (struct param_spec){PARAM_BIAS, ".pool.bias", {l->width}, INIT_UNIFORM, fan(n_in)});
     give_state(b, l, n_in);
@@ -282,11 +303,15 @@ static void add_up(struct builder *b, const char *stage)
     l->pool = p;
     int64_t n_out = (int64_t)l->width * p;
     add_param(b, l, stage,
-              (struct param_spec){PARAM_WEIGHT, ".pool.weight", {n_out, l->width_in},
-                                  INIT_UNIFORM, fan(l->width_in), .decay = true});
-    add_param(b, l, stage,
-              (struct param_spec){PARAM_BIAS, ".pool.bias", {n_out}, INIT_UNIFORM,
-                                  fan(l->width_in)});
+              (struct param_spec){PARAM_WEIGHT,
+                                  ".pool.weight",
+                                  {n_out, l->width_in},
+                                  INIT_UNIFORM,
+                                  fan(l->width_in),
+                                  .decay = true});
+    add_param(
+        b, l, stage,
+        (struct param_spec){PARAM_BIAS, ".pool.bias", {n_out}, INIT_UNIFORM, fan(l->width_in)});
     give_state(b, l, n_out * l->up_shift);
     add_skip(b, pop(b));
 }
@@ -297,14 +322,15 @@ static void add_head(struct builder *b)
     int64_t d = l->width_in;
     l->width = PLAN_CODES;
     add_norm(b, l, "", "norm.weight");
-    add_param(b, l, "",
-              (struct param_spec){PARAM_WEIGHT, "head.weight", {PLAN_CODES, d}, INIT_UNIFORM,
-                                  fan(d), .decay = true});
+    add_param(
+        b, l, "",
+        (struct param_spec){
+            PARAM_WEIGHT, "head.weight", {PLAN_CODES, d}, INIT_UNIFORM, fan(d), .decay = true});
     add_param(b, l, "",
               (struct param_spec){PARAM_BIAS, "head.bias", {PLAN_CODES}, INIT_UNIFORM, fan(d)});
 }
 
-/* --- the architecture: the order of layers and their skips (design 3) -------------------------- */
+/* --- the architecture: the order of layers and their skips (design 3) ------------------------ */
 
 static void build_layers(struct builder *b)
 {
@@ -315,8 +341,11 @@ static void build_layers(struct builder *b)
     struct layer *embed = add_layer(b, LAYER_EMBED, 0);
     bool fixed = c->embedding == EMBEDDING_SINUSOIDAL;
     add_param(b, embed, "",
-              (struct param_spec){PARAM_WEIGHT, "embedding.weight", {PLAN_CODES, c->d_model},
-                                  fixed ? INIT_SINUSOIDAL : INIT_NORMAL, .scale = 1,
+              (struct param_spec){PARAM_WEIGHT,
+                                  "embedding.weight",
+                                  {PLAN_CODES, c->d_model},
+                                  fixed ? INIT_SINUSOIDAL : INIT_NORMAL,
+                                  .scale = 1,
                                   .fixed = fixed});
 
     for (int k = 0; k < c->n_pools; k++) {

@@ -28,7 +28,7 @@ static bool keeps_shape(const struct layer *l)
     return l->kind == LAYER_LABEL || l->kind == LAYER_MIXER || l->kind == LAYER_FF;
 }
 
-/* --- memory ------------------------------------------------------------------------------------ */
+/* --- memory ---------------------------------------------------------------------------------- */
 
 /* The most ticks a chunk can have in a tier, whatever sample it begins with. */
 static int64_t max_ticks(const struct chunk *c, int tier)
@@ -91,8 +91,8 @@ static size_t scratch_size(const struct chunk *c)
         struct arena dry;
         arena_init_dry(&dry);
         layer_functions_of(l)->cut_scratch(&ignored, &dry, l, c->n_batch,
-                                           max_ticks(c, tier_in(plan, l)),
-                                           max_ticks(c, l->tier), c->tape != TAPE_NONE);
+                                           max_ticks(c, tier_in(plan, l)), max_ticks(c, l->tier),
+                                           c->tape != TAPE_NONE);
         if (dry.peak > most)
             most = dry.peak;
     }
@@ -137,9 +137,8 @@ bool chunk_open(struct chunk *c, struct net *net, int n_batch, int64_t max_time,
     arena_init_dry(&dry);
     cut(c, &dry);
     c->memory = backend_alloc(be, dry.peak);
-    if (!c->memory ||
-        !backend_reserve(be, be->ops->workspace(be, &net->plan, n_batch, max_time,
-                                                tape != TAPE_NONE)))
+    if (!c->memory || !backend_reserve(be, be->ops->workspace(be, &net->plan, n_batch, max_time,
+                                                              tape != TAPE_NONE)))
         goto fail;
     arena_init(&arena, c->memory, dry.peak);
     cut(c, &arena);
@@ -167,11 +166,11 @@ size_t chunk_memory(struct net *net, int n_batch, int64_t max_time, enum tape ta
     if (alloc_tables(&c, net, n_batch, max_time, tape))
         cut(&c, &dry);
     chunk_close(&c);
-    return dry.peak + net->be->ops->workspace(net->be, &net->plan, n_batch, max_time,
-                                              tape != TAPE_NONE);
+    return dry.peak +
+           net->be->ops->workspace(net->be, &net->plan, n_batch, max_time, tape != TAPE_NONE);
 }
 
-/* --- walks ------------------------------------------------------------------------------------- */
+/* --- walks ----------------------------------------------------------------------------------- */
 
 static struct layer_run layer_view(struct chunk *c, int i, float *state)
 {
@@ -276,7 +275,7 @@ void chunk_backward(struct chunk *c, const float *dlogits, float *dstate, float 
     net_coef_backward(c->net, grads, c->dcoef);
 }
 
-/* --- what several kinds of layers share -------------------------------------------------------- */
+/* --- what several kinds of layers share ------------------------------------------------------ */
 
 void run_norm(struct layer_run *r, float *y)
 {

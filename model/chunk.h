@@ -1,6 +1,6 @@
 /*
- * The one forward, and its backward (design 2): a chunk of samples goes in with the state before it,
- * logits come out with the state after it. Training, prefill and single steps are chunks of
+ * The one forward, and its backward (design 2): a chunk of samples goes in with the state before
+ * it, logits come out with the state after it. Training, prefill and single steps are chunks of
  * different lengths.
  *
  * Memory is sized when the chunk is opened and holds B streams times up to max_time samples.
@@ -74,10 +74,10 @@ void chunk_close(struct chunk *c);
 /* Bytes of backend memory that chunk_open would take. */
 size_t chunk_memory(struct net *net, int n_batch, int64_t max_time, enum tape tape);
 
-/* Runs n_time <= max_time samples. codes (B,n_time): inputs, that is codes shifted by one, the first
-   being the previous sample or PLAN_START_CODE; labels (B), -1 none; both backend memory and kept
-   until the backward. state: before; becomes after. Returns the logits (B,n_time,V), which stay
-   until the next call. */
+/* Runs n_time <= max_time samples. codes (B,n_time): inputs, that is codes shifted by one, the
+   first being the previous sample or PLAN_START_CODE; labels (B), -1 none; both backend memory and
+   kept until the backward. state: before; becomes after. Returns the logits (B,n_time,V), which
+   stay until the next call. */
 float *chunk_forward(struct chunk *c, struct state *state, const uint8_t *codes,
                      const int32_t *labels, int64_t n_time);
 

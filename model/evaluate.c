@@ -53,16 +53,15 @@ static const float *run_chunk(struct evaluator *e, const uint8_t *codes, int64_t
     backend_upload(be, e->in, e->host_in, (size_t)n);
     backend_upload(be, e->targets, codes, (size_t)n);
     float *logits = chunk_forward(&e->chunk, &e->state, e->in, e->label, n);
-    be->ops->cross_entropy(be, &(struct cross_entropy_args){.nats = e->nats,
-                                                            .logits = logits,
-                                                            .targets = e->targets,
-                                                            .n_rows = n});
+    be->ops->cross_entropy(
+        be, &(struct cross_entropy_args){
+                .nats = e->nats, .logits = logits, .targets = e->targets, .n_rows = n});
     backend_download(be, e->host_nats, e->nats, (size_t)n * sizeof *e->nats);
     return logits;
 }
 
-bool evaluator_run(struct evaluator *e, const uint8_t *codes, int64_t n, int label,
-                   int64_t context, double *nats, float *nats_of,
+bool evaluator_run(struct evaluator *e, const uint8_t *codes, int64_t n, int label, int64_t context,
+                   double *nats, float *nats_of,
                    bool (*logits)(void *arg, const float *logits, int64_t t), void *arg)
 {
     struct backend *be = e->net->be;

@@ -27,8 +27,8 @@ void evaluator_close(struct evaluator *e);
    start code. context > 0: state and start code anew every `context` samples. nats_of (n), host: of
    each sample, or NULL. logits: called with each chunk's logits (host, (t,V)) in order, or NULL;
    returning false stops. False with error_text. */
-bool evaluator_run(struct evaluator *e, const uint8_t *codes, int64_t n, int label,
-                   int64_t context, double *nats, float *nats_of,
+bool evaluator_run(struct evaluator *e, const uint8_t *codes, int64_t n, int label, int64_t context,
+                   double *nats, float *nats_of,
                    bool (*logits)(void *arg, const float *logits, int64_t t), void *arg);
 
 #endif

@@ -16,7 +16,7 @@ static void cut_no_scratch(struct layer_scratch *s, struct arena *a, const struc
     *s = (struct layer_scratch){0};
 }
 
-/* --- embedding --------------------------------------------------------------------------------- */
+/* --- embedding ------------------------------------------------------------------------------- */
 
 static void embed_forward(struct layer_run *r)
 {
@@ -33,7 +33,7 @@ static void embed_backward(struct layer_run *r)
                                r->n_batch * r->n_out, r->layer->width);
 }
 
-/* --- label ------------------------------------------------------------------------------------- */
+/* --- label ----------------------------------------------------------------------------------- */
 
 static void label_forward(struct layer_run *r)
 {
@@ -48,7 +48,7 @@ static void label_backward(struct layer_run *r)
                                r->n_batch, r->n_out, r->layer->width);
 }
 
-/* --- head -------------------------------------------------------------------------------------- */
+/* --- head ------------------------------------------------------------------------------------ */
 
 static void head_cut_tape(struct layer_tape *t, struct arena *a, const struct net *net,
                           const struct layer *l, int n_batch, int64_t n_in, int64_t n_out,

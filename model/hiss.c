@@ -28,13 +28,13 @@ struct hiss_stream {
     struct hiss_sampling sampling;
     int64_t noise_n; /* samples heard and made since the beginning: restarts do not count */
     struct state state;
-    struct chunk step;      /* n_rows streams, one sample */
-    uint8_t *codes;         /* backend memory (n_rows): the next inputs */
-    int32_t *labels;        /* backend memory (n_rows) */
-    float *nats;            /* backend memory (n_streams) */
-    uint8_t *host_codes;    /* (n_rows) */
-    int32_t *host_labels;   /* (n_rows) */
-    float *host_nats;       /* (n_streams) */
+    struct chunk step;    /* n_rows streams, one sample */
+    uint8_t *codes;       /* backend memory (n_rows): the next inputs */
+    int32_t *labels;      /* backend memory (n_rows) */
+    float *nats;          /* backend memory (n_streams) */
+    uint8_t *host_codes;  /* (n_rows) */
+    int32_t *host_labels; /* (n_rows) */
+    float *host_nats;     /* (n_streams) */
 };
 
 const char *hiss_error(void)
@@ -42,7 +42,7 @@ const char *hiss_error(void)
     return error_text();
 }
 
-/* --- models ------------------------------------------------------------------------------------ */
+/* --- models ---------------------------------------------------------------------------------- */
 
 struct hiss_model *hiss_model_open(const char *path, const char *backend, int n_threads)
 {
@@ -133,9 +133,8 @@ int hiss_model_find_label(const struct hiss_model *m, const char *name)
 
 struct hiss_sampling hiss_model_sampling(const struct hiss_model *m)
 {
-    return (struct hiss_sampling){.temperature = m->file.temperature,
-                                  .top_p = m->file.top_p,
-                                  .guidance = m->file.guidance};
+    return (struct hiss_sampling){
+        .temperature = m->file.temperature, .top_p = m->file.top_p, .guidance = m->file.guidance};
 }
 
 uint8_t hiss_model_encode(const struct hiss_model *m, float x)
@@ -148,7 +147,7 @@ float hiss_model_decode(const struct hiss_model *m, uint8_t code)
     return m->decode[code];
 }
 
-/* --- streams ----------------------------------------------------------------------------------- */
+/* --- streams --------------------------------------------------------------------------------- */
 
 static void upload_inputs(struct hiss_stream *s)
 {
@@ -252,8 +251,7 @@ void hiss_stream_restart(struct hiss_stream *s)
 
 /* Runs `n` codes through row `row` of the stream's state, with chunks of one row. */
 static void prefill_row(struct hiss_stream *s, struct chunk *chunk, struct state *one, int row,
-                        uint8_t *device_codes, uint8_t *host_codes, const uint8_t *codes,
-                        int64_t n)
+                        uint8_t *device_codes, uint8_t *host_codes, const uint8_t *codes, int64_t n)
 {
     struct backend *be = s->model->be;
     int64_t size = s->model->net.plan.state_size;
@@ -344,7 +342,7 @@ int64_t hiss_stream_position(const struct hiss_stream *s)
     return s->state.n;
 }
 
-/* --- states ------------------------------------------------------------------------------------ */
+/* --- states ---------------------------------------------------------------------------------- */
 
 static size_t state_bytes(const struct hiss_stream *s)
 {
@@ -353,8 +351,7 @@ static size_t state_bytes(const struct hiss_stream *s)
 
 bool hiss_stream_copy(struct hiss_stream *to, const struct hiss_stream *from)
 {
-    if (to->model != from->model || to->n_streams != from->n_streams ||
-        to->guided != from->guided)
+    if (to->model != from->model || to->n_streams != from->n_streams || to->guided != from->guided)
         return error_set("a stream can only become one of the same model, number of streams and "
                          "guidance");
     size_t rows = (size_t)from->n_rows;
@@ -413,8 +410,7 @@ bool hiss_stream_save(const struct hiss_stream *s, void *bytes)
 static bool check_saved(const struct hiss_stream *s, const struct saved_head *head,
                         const int32_t *pairs)
 {
-    if (memcmp(head->magic, saved_magic, sizeof head->magic) != 0 ||
-        head->version != SAVED_VERSION)
+    if (memcmp(head->magic, saved_magic, sizeof head->magic) != 0 || head->version != SAVED_VERSION)
         return error_set("this is no saved state of version %d", SAVED_VERSION);
     if (memcmp(head->model_id, s->model->file.id, MODEL_ID_MAX) != 0)
         return error_set("the saved state belongs to another model");
@@ -445,8 +441,8 @@ bool hiss_stream_load(struct hiss_stream *s, const void *bytes, size_t size)
     memcpy(pairs, (const char *)bytes + sizeof head, pairs_size);
     bool ok = check_saved(s, &head, pairs);
     if (ok) {
-        backend_upload(s->model->be, s->state.data,
-                       (const char *)bytes + sizeof head + pairs_size, state_bytes(s));
+        backend_upload(s->model->be, s->state.data, (const char *)bytes + sizeof head + pairs_size,
+                       state_bytes(s));
         s->state.n = head.n;
         s->noise_n = head.noise_n;
         for (int i = 0; i < s->n_rows; i++) {

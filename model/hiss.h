@@ -1,6 +1,6 @@
 /*
- * libhiss: open a trained model and let it sing. The whole public interface; the hiss program is its
- * first user.
+ * libhiss: open a trained model and let it sing. The whole public interface; the hiss program is
+ * its first user.
  *
  * A model is read-only once open. A stream is a group of one or more performances of one model that
  * run in step: each has its own state, label and noise. Functions return false or NULL on failure
@@ -38,9 +38,9 @@ const char *hiss_error(void);
 struct hiss_model *hiss_model_open(const char *path, const char *backend, int n_threads);
 void hiss_model_close(struct hiss_model *m);
 
-int hiss_model_rate(const struct hiss_model *m);             /* Hz */
-const char *hiss_model_id(const struct hiss_model *m);       /* SHA-256 in hex */
-const char *hiss_model_backend(const struct hiss_model *m);  /* "cpu avx2", ... */
+int hiss_model_rate(const struct hiss_model *m);              /* Hz */
+const char *hiss_model_id(const struct hiss_model *m);        /* SHA-256 in hex */
+const char *hiss_model_backend(const struct hiss_model *m);   /* "cpu avx2", ... */
 const char *hiss_model_normalize(const struct hiss_model *m); /* "none", "peak", "minmax" */
 const char *hiss_model_metadata(const struct hiss_model *m, const char *key); /* or NULL */
 int64_t hiss_model_clip(const struct hiss_model *m); /* samples of a clip if the model sings clip by
@@ -62,8 +62,8 @@ struct hiss_stream *hiss_stream_open(struct hiss_model *m, int n_streams, uint32
                                      bool guided);
 void hiss_stream_close(struct hiss_stream *s);
 
-/* From the next sample on. False if guidance is not 1 and the stream is not guided, or a value makes
-   no sense. */
+/* From the next sample on. False if guidance is not 1 and the stream is not guided, or a value
+   makes no sense. */
 bool hiss_stream_set_sampling(struct hiss_stream *s, const struct hiss_sampling *sampling);
 /* label of stream i; -1: none. */
 bool hiss_stream_set_label(struct hiss_stream *s, int i, int label);

@@ -11,13 +11,13 @@
 
 /* What a layer needs only while it works. Which fields it uses is its own business. */
 struct layer_scratch {
-    float *normed;   /* (M,H) */
-    float *wide;     /* (M,2E), (M,F), (M,2H), (B,F,H*p): gradient of the widest thing inside */
-    float *dgated;   /* (M,E) */
-    float *du;       /* (M,E) */
-    float *ddt_raw;  /* (M,E) */
-    float *dx_dbl;   /* (M,R+2N or R+4N) */
-    float *dnormed;  /* (M,H) */
+    float *normed;  /* (M,H) */
+    float *wide;    /* (M,2E), (M,F), (M,2H), (B,F,H*p): gradient of the widest thing inside */
+    float *dgated;  /* (M,E) */
+    float *du;      /* (M,E) */
+    float *ddt_raw; /* (M,E) */
+    float *dx_dbl;  /* (M,R+2N or R+4N) */
+    float *dnormed; /* (M,H) */
 };
 
 /* One layer's view of the chunk being run. */

@@ -141,33 +141,31 @@ static void projections_backward(struct layer_run *r)
     const struct layer *l = r->layer;
     struct layer_scratch *s = &r->scratch;
     int e = l->inner, w = x_dbl_width(l);
-    r->ops->linear_backward(r->be,
-                            &(struct linear_backward_args){.dx = s->dx_dbl,
-                                                           .dw = run_grad(r, PARAM_DT_PROJ),
-                                                           .dy = s->ddt_raw,
-                                                           .x = r->tape->x_dbl,
-                                                           .w = run_weight(r, PARAM_DT_PROJ),
-                                                           .ld_dx = w,
-                                                           .ld_dy = e,
-                                                           .ld_x = w,
-                                                           .n_batch = r->n_batch,
-                                                           .n_time = r->n_in,
-                                                           .n_in = l->dt_rank,
-                                                           .n_out = e});
-    r->ops->linear_backward(r->be,
-                            &(struct linear_backward_args){.dx = s->du,
-                                                           .dw = run_grad(r, PARAM_X_PROJ),
-                                                           .dy = s->dx_dbl,
-                                                           .x = r->tape->u,
-                                                           .w = run_weight(r, PARAM_X_PROJ),
-                                                           .add_to_dx = true,
-                                                           .ld_dx = e,
-                                                           .ld_dy = w,
-                                                           .ld_x = e,
-                                                           .n_batch = r->n_batch,
-                                                           .n_time = r->n_in,
-                                                           .n_in = e,
-                                                           .n_out = w});
+    r->ops->linear_backward(r->be, &(struct linear_backward_args){.dx = s->dx_dbl,
+                                                                  .dw = run_grad(r, PARAM_DT_PROJ),
+                                                                  .dy = s->ddt_raw,
+                                                                  .x = r->tape->x_dbl,
+                                                                  .w = run_weight(r, PARAM_DT_PROJ),
+                                                                  .ld_dx = w,
+                                                                  .ld_dy = e,
+                                                                  .ld_x = w,
+                                                                  .n_batch = r->n_batch,
+                                                                  .n_time = r->n_in,
+                                                                  .n_in = l->dt_rank,
+                                                                  .n_out = e});
+    r->ops->linear_backward(r->be, &(struct linear_backward_args){.dx = s->du,
+                                                                  .dw = run_grad(r, PARAM_X_PROJ),
+                                                                  .dy = s->dx_dbl,
+                                                                  .x = r->tape->u,
+                                                                  .w = run_weight(r, PARAM_X_PROJ),
+                                                                  .add_to_dx = true,
+                                                                  .ld_dx = e,
+                                                                  .ld_dy = w,
+                                                                  .ld_x = e,
+                                                                  .n_batch = r->n_batch,
+                                                                  .n_time = r->n_in,
+                                                                  .n_in = e,
+                                                                  .n_out = w});
 }
 
 static void scan_part_backward(struct layer_run *r)
@@ -196,25 +194,24 @@ static void scan_part_backward(struct layer_run *r)
 static void conv_part_backward(struct layer_run *r)
 {
     const struct layer *l = r->layer;
-    r->ops->conv_silu_backward(r->be,
-                               &(struct conv_backward_args){
-                                   .dx = r->scratch.wide,
-                                   .dw = run_grad(r, PARAM_CONV),
-                                   .dbias = run_grad(r, PARAM_CONV_BIAS),
-                                   .dstate = r->dstate,
-                                   .du = r->scratch.du,
-                                   .x = r->tape->projected,
-                                   .w = run_weight(r, PARAM_CONV),
-                                   .bias = run_weight(r, PARAM_CONV_BIAS),
-                                   .state = r->entering_state,
-                                   .ld_dx = 2 * l->inner,
-                                   .ld_x = 2 * l->inner,
-                                   .ld_state = r->ld_state,
-                                   .n_batch = r->n_batch,
-                                   .n_time = r->n_in,
-                                   .inner = l->inner,
-                                   .n_taps = l->n_taps,
-                               });
+    r->ops->conv_silu_backward(r->be, &(struct conv_backward_args){
+                                          .dx = r->scratch.wide,
+                                          .dw = run_grad(r, PARAM_CONV),
+                                          .dbias = run_grad(r, PARAM_CONV_BIAS),
+                                          .dstate = r->dstate,
+                                          .du = r->scratch.du,
+                                          .x = r->tape->projected,
+                                          .w = run_weight(r, PARAM_CONV),
+                                          .bias = run_weight(r, PARAM_CONV_BIAS),
+                                          .state = r->entering_state,
+                                          .ld_dx = 2 * l->inner,
+                                          .ld_x = 2 * l->inner,
+                                          .ld_state = r->ld_state,
+                                          .n_batch = r->n_batch,
+                                          .n_time = r->n_in,
+                                          .inner = l->inner,
+                                          .n_taps = l->n_taps,
+                                      });
 }
 
 static void backward(struct layer_run *r)

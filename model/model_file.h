@@ -1,7 +1,8 @@
 /*
  * The model file: one .safetensors file that holds a configuration, its weights and where they
- * came from (design: "Model file"). A checkpoint directory step-N/ holds one too, so every path below may
- * name a file, a step-N directory, or a run directory (its best, else its latest checkpoint).
+ * came from (design: "Model file"). A checkpoint directory step-N/ holds one too, so every path
+ * below may name a file, a step-N directory, or a run directory (its best, else its latest
+ * checkpoint).
  *
  * Main thread.
  */
@@ -20,7 +21,7 @@ struct model_file {
     char id[MODEL_ID_MAX];    /* SHA-256 of config_format's bytes and the F32 bytes in plan order */
     float temperature, top_p; /* hiss.sampling, or 1, 1, 1 */
     float guidance;
-    int n_metadata; /* all of __metadata__ but hiss.config, foreign keys too */
+    int n_metadata;  /* all of __metadata__ but hiss.config, foreign keys too */
     char **metadata; /* key, value, ... */
 };
 

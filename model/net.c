@@ -63,8 +63,8 @@ static struct coef_args mixer_coef(struct net *net, int layer)
         .n_state = l->n_state,
         .a_log = layer_param(plan, l, PARAM_A_LOG, net->weights),
         .a_imag = layer_param(plan, l, PARAM_A_IMAG, net->weights),
-        .dt = l->mixer == MIXER_SELECTIVE ? NULL
-                                          : layer_param(plan, l, PARAM_DT_BIAS, net->weights),
+        .dt =
+            l->mixer == MIXER_SELECTIVE ? NULL : layer_param(plan, l, PARAM_DT_BIAS, net->weights),
         .b = layer_param(plan, l, PARAM_B, net->weights),
         .c = layer_param(plan, l, PARAM_C, net->weights),
         .coef = net->coef + net->coef_offset[layer],

@@ -12,11 +12,11 @@
 struct net {
     struct config config;
     struct plan plan;
-    struct backend *be;    /* not owned */
-    float *weights;        /* backend memory, plan.weights_size */
-    float *coef;           /* backend memory: what ops->coef made of the mixers' weights */
-    int64_t *coef_offset;  /* of each layer, in coef */
-    int64_t coef_size;     /* floats */
+    struct backend *be;   /* not owned */
+    float *weights;       /* backend memory, plan.weights_size */
+    float *coef;          /* backend memory: what ops->coef made of the mixers' weights */
+    int64_t *coef_offset; /* of each layer, in coef */
+    int64_t coef_size;    /* floats */
 };
 
 /* Builds the plan and allocates; the weights are zero. False with error_text. */
@@ -34,7 +34,8 @@ void net_refresh(struct net *net);
    coef, into grads, laid out as the weights. */
 void net_coef_backward(struct net *net, float *grads, const float *dcoef);
 
-/* The parameter `role` of a layer in a block laid out as the weights; NULL if the layer has none. */
+/* The parameter `role` of a layer in a block laid out as the weights; NULL if the layer has none.
+ */
 static inline float *layer_param(const struct plan *plan, const struct layer *l,
                                  enum param_role role, float *block)
 {

@@ -10,14 +10,13 @@ static int64_t first_tick(const struct layer_run *r, int tier)
     return r->chunk->n0 / r->chunk->net->plan.rate[tier];
 }
 
-/* --- down -------------------------------------------------------------------------------------- */
+/* --- down ------------------------------------------------------------------------------------ */
 
 static void down_cut_tape(struct layer_tape *t, struct arena *a, const struct net *net,
                           const struct layer *l, int n_batch, int64_t n_in, int64_t n_out,
                           bool with_backward)
 {
-    *t = (struct layer_tape){.frames =
-                                 arena_floats(a, n_batch * n_out * l->width_in * l->pool)};
+    *t = (struct layer_tape){.frames = arena_floats(a, n_batch * n_out * l->width_in * l->pool)};
 }
 
 static void down_cut_scratch(struct layer_scratch *s, struct arena *a, const struct layer *l,
@@ -68,7 +67,7 @@ static void down_backward(struct layer_run *r)
     r->ops->add(r->be, r->din, r->scratch.dnormed, r->n_batch * r->n_in * l->width_in);
 }
 
-/* --- up ---------------------------------------------------------------------------------------- */
+/* --- up -------------------------------------------------------------------------------------- */
 
 static void up_cut_tape(struct layer_tape *t, struct arena *a, const struct net *net,
                         const struct layer *l, int n_batch, int64_t n_in, int64_t n_out,

@@ -85,8 +85,7 @@ bool trainer_open(struct trainer *t, struct net *net, const struct train_setting
                      s->micro_batch, (long long)s->clip);
         goto fail;
     }
-    backend_copy(net->be, t->average, net->weights,
-                 (size_t)net->plan.weights_size * sizeof(float));
+    backend_copy(net->be, t->average, net->weights, (size_t)net->plan.weights_size * sizeof(float));
     return true;
 fail:
     trainer_close(t);
@@ -98,9 +97,9 @@ void trainer_close(struct trainer *t)
     struct backend *be = t->net->be;
     chunk_close(&t->chunk);
     state_close(&t->state, t->net);
-    void *const blocks[] = {t->grads, t->m,      t->v,    t->average,      t->nats,         t->in,
-                            t->targets, t->mask, t->labels, t->grad_norm_sq, t->slice_states,
-                            t->dstate};
+    void *const blocks[] = {t->grads,        t->m,       t->v,    t->average, t->nats,
+                            t->in,           t->targets, t->mask, t->labels,  t->grad_norm_sq,
+                            t->slice_states, t->dstate};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         if (blocks[i])
             backend_free(be, blocks[i]);
@@ -128,8 +127,8 @@ struct micro {
 };
 
 /* Packs (micro_batch, length) out of rows of length clip. shift = 1: the sample before each. */
-static void upload_slice(struct trainer *t, uint8_t *to, const uint8_t *from,
-                         const struct micro *u, int shift)
+static void upload_slice(struct trainer *t, uint8_t *to, const uint8_t *from, const struct micro *u,
+                         int shift)
 {
     int64_t clip = t->settings.clip;
     int n = t->settings.micro_batch;
@@ -179,8 +178,7 @@ static double micro_train(struct trainer *t, const uint8_t *codes, const uint8_t
 {
     struct backend *be = t->net->be;
     const struct train_settings *s = &t->settings;
-    size_t state_bytes =
-        (size_t)s->micro_batch * (size_t)t->net->plan.state_size * sizeof(float);
+    size_t state_bytes = (size_t)s->micro_batch * (size_t)t->net->plan.state_size * sizeof(float);
     int64_t length = slice_length(s), n = n_slices(s);
     double nats = 0;
     backend_upload(be, t->labels, labels, (size_t)s->micro_batch * sizeof *labels);
@@ -211,8 +209,7 @@ static void update(struct trainer *t, double lr)
     struct backend *be = t->net->be;
     const struct train_settings *s = &t->settings;
     for (int i = 0; i < t->n_ranges; i++)
-        t->ranges[i].lr =
-            (float)(t->range_own_lr[i] > 0 ? t->range_own_lr[i] * lr / s->lr : lr);
+        t->ranges[i].lr = (float)(t->range_own_lr[i] > 0 ? t->range_own_lr[i] * lr / s->lr : lr);
     double warm = (1.0 + (double)t->n_updates) / (10.0 + (double)t->n_updates);
     be->ops->adamw(be, &(struct adamw_args){
                            .w = t->net->weights,

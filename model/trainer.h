@@ -9,32 +9,32 @@
 #include "model/chunk.h"
 
 struct train_settings {
-    int batch;           /* clips an optimiser step */
-    int micro_batch;     /* clips at once, divides batch; less memory, the same gradient */
-    int64_t clip;        /* samples a clip */
-    int64_t slice;       /* samples of a clip whose tape is kept at once; 0: all. Less memory for long
-                            clips: states entering the slices are kept, the rest computed again */
-    bool recompute;      /* keep only what flows between layers */
+    int batch;       /* clips an optimiser step */
+    int micro_batch; /* clips at once, divides batch; less memory, the same gradient */
+    int64_t clip;    /* samples a clip */
+    int64_t slice;   /* samples of a clip whose tape is kept at once; 0: all. Less memory for long
+                        clips: states entering the slices are kept, the rest computed again */
+    bool recompute;  /* keep only what flows between layers */
     int64_t steps;
-    int64_t warmup;      /* steps of linear warm-up, then cosine to min_lr */
+    int64_t warmup; /* steps of linear warm-up, then cosine to min_lr */
     double lr, min_lr;
     double beta1, beta2, eps;
     double weight_decay;
-    double clip_norm;    /* global norm of the gradient; 0: no clipping */
-    double ema;          /* decay of the averaged weights */
+    double clip_norm; /* global norm of the gradient; 0: no clipping */
+    double ema;       /* decay of the averaged weights */
 };
 
 struct trainer {
     struct net *net;
     struct train_settings settings;
-    int64_t step;        /* optimiser steps asked for so far, skipped ones included */
-    int64_t n_updates;   /* those that changed the weights */
+    int64_t step;                   /* optimiser steps asked for so far, skipped ones included */
+    int64_t n_updates;              /* those that changed the weights */
     float *grads, *m, *v, *average; /* backend memory, laid out as the weights */
-    float *nats;                  /* backend memory (micro_batch, slice or clip) */
-    uint8_t *in, *targets, *mask; /* likewise */
-    float *host_nats;             /* likewise, host memory */
+    float *nats;                    /* backend memory (micro_batch, slice or clip) */
+    uint8_t *in, *targets, *mask;   /* likewise */
+    float *host_nats;               /* likewise, host memory */
     uint8_t *host_codes;
-    int32_t *labels;     /* backend memory (micro_batch) */
+    int32_t *labels; /* backend memory (micro_batch) */
     double *grad_norm_sq;
     float *slice_states; /* backend memory: states entering the slices */
     float *dstate;
@@ -48,19 +48,19 @@ struct trainer {
 
 /* One optimiser step's outcome. */
 struct train_result {
-    double nats;      /* sum over the targets */
+    double nats; /* sum over the targets */
     int64_t n_targets;
     double grad_norm; /* before clipping */
     double lr;
-    bool skipped;     /* loss or gradient was not finite: the weights did not change */
+    bool skipped; /* loss or gradient was not finite: the weights did not change */
 };
 
 /* Starts with the net's present weights, zero moments. False with error_text. */
 bool trainer_open(struct trainer *t, struct net *net, const struct train_settings *settings);
 void trainer_close(struct trainer *t);
 
-/* One optimiser step on host memory: codes (batch, clip), the targets; mask (batch, clip), 1 counts;
-   labels (batch), -1 none. False with error_text only if the backend failed. */
+/* One optimiser step on host memory: codes (batch, clip), the targets; mask (batch, clip), 1
+   counts; labels (batch), -1 none. False with error_text only if the backend failed. */
 bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
                   const int32_t *labels, struct train_result *result);
 

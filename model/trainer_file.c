@@ -115,8 +115,7 @@ bool trainer_load(struct trainer *t, const char *path)
                 goto out;
     part_blocks(t, blocks);
     for (int part = 0; part < N_PARTS; part++)
-        backend_upload(t->net->be, blocks[part], host + (size_t)part * block,
-                       block * sizeof *host);
+        backend_upload(t->net->be, blocks[part], host + (size_t)part * block, block * sizeof *host);
     t->step = step;
     t->n_updates = updates;
     net_refresh(t->net);

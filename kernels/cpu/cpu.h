@@ -24,12 +24,13 @@ static inline struct cpu_backend *cpu_of(struct backend *be)
 }
 
 /* Rows below which work is not worth handing to another thread, and the fixed sizes in which work
-   is cut and sums are taken: they belong to the result and never depend on the number of threads. */
+   is cut and sums are taken: they belong to the result and never depend on the number of threads.
+ */
 enum {
-    CPU_ROW_BLOCK = 252,     /* rows of a matrix product; a multiple of its tiles' 6 and 2 */
-    CPU_GRAD_BLOCK = 4096,   /* rows in one partial sum of a parameter's gradient */
-    CPU_SCAN_CHUNK = 32,     /* ticks between kept states */
-    CPU_CHANNEL_GROUP = 32,  /* channels in one partial sum over channels */
+    CPU_ROW_BLOCK = 252,    /* rows of a matrix product; a multiple of its tiles' 6 and 2 */
+    CPU_GRAD_BLOCK = 4096,  /* rows in one partial sum of a parameter's gradient */
+    CPU_SCAN_CHUNK = 32,    /* ticks between kept states */
+    CPU_CHANNEL_GROUP = 32, /* channels in one partial sum over channels */
 };
 
 extern const struct ops cpu_ops_base; /* what every processor of the architecture has */

@@ -89,8 +89,13 @@ static void label_add_round(void *arg, int64_t i, int thread)
 static void op_label_add(struct backend *be, float *y, const float *x, const float *table,
                          const int32_t *labels, int n_batch, int64_t n_time, int width)
 {
-    struct table_job job = {.out = y, .in = x, .table = table, .labels = labels,
-                            .n_rows = n_time, .n_batch = n_batch, .width = width};
+    struct table_job job = {.out = y,
+                            .in = x,
+                            .table = table,
+                            .labels = labels,
+                            .n_rows = n_time,
+                            .n_batch = n_batch,
+                            .width = width};
     run_rounds(be, label_add_round, &job, n_batch * blocks_of(n_time, CPU_ROW_BLOCK),
                n_batch * n_time * width);
 }
@@ -121,8 +126,12 @@ static void label_add_backward_round(void *arg, int64_t i, int thread)
 static void op_label_add_backward(struct backend *be, float *dtable, const float *dy,
                                   const int32_t *labels, int n_batch, int64_t n_time, int width)
 {
-    struct table_job job = {.out = dtable, .in = dy, .labels = labels,
-                            .n_rows = n_time, .n_batch = n_batch, .width = width};
+    struct table_job job = {.out = dtable,
+                            .in = dy,
+                            .labels = labels,
+                            .n_rows = n_time,
+                            .n_batch = n_batch,
+                            .width = width};
     run_rounds(be, label_add_backward_round, &job, blocks_of(width, TABLE_SLICE),
                n_batch * n_time * width);
 }

@@ -11,9 +11,9 @@
 
 struct frames_job {
     struct frames_args a;
-    int64_t first, last;  /* frames that hold the chunk's first tick and the tick after its last */
-    int64_t n_blocks;     /* blocks of frames a stream */
-    int64_t block;        /* frames in a block */
+    int64_t first, last; /* frames that hold the chunk's first tick and the tick after its last */
+    int64_t n_blocks;    /* blocks of frames a stream */
+    int64_t block;       /* frames in a block */
 };
 
 static int64_t frames_work(const struct frames_args *a)
@@ -23,8 +23,8 @@ static int64_t frames_work(const struct frames_args *a)
 
 static struct frames_job frames_job_of(const struct frames_args *a)
 {
-    struct frames_job job = {.a = *a, .first = a->f0 / a->pool,
-                             .last = (a->f0 + a->n_time) / a->pool};
+    struct frames_job job = {
+        .a = *a, .first = a->f0 / a->pool, .last = (a->f0 + a->n_time) / a->pool};
     job.block = CPU_ROW_BLOCK / a->pool > 0 ? CPU_ROW_BLOCK / a->pool : 1;
     /* the frame cut off by the end of the chunk has a part too */
     job.n_blocks = blocks_of(job.last + 1 - job.first, job.block);

@@ -7,7 +7,7 @@
 
 enum {
     LINEAR_GRAD_ROWS = 4 * CPU_ROW_BLOCK, /* rows in one partial sum of dw */
-    MATVEC_ROWS = 64,        /* rows of w in a round of the matrix-vector product */
+    MATVEC_ROWS = 64,                     /* rows of w in a round of the matrix-vector product */
 };
 
 /* The addends of entries j .. j+n-1 of a row, n <= 8. */
@@ -160,10 +160,10 @@ static void op_linear(struct backend *be, const struct linear_args *a)
 struct linear_backward_job {
     struct linear_backward_args a;
     int64_t n_rows, grad_rows;
-    int64_t first;       /* block of round 0 */
-    float *panels;       /* w, packed, for dx */
-    float *packed;       /* (threads, packed_stride): blocks of dy and x, for dw */
-    float *parts;        /* (PARTIALS_MAX, stride): dw, then dbias */
+    int64_t first;                 /* block of round 0 */
+    float *panels;                 /* w, packed, for dx */
+    float *packed;                 /* (threads, packed_stride): blocks of dy and x, for dw */
+    float *parts;                  /* (PARTIALS_MAX, stride): dw, then dbias */
     int64_t packed_stride, stride; /* floats */
 };
 
@@ -234,8 +234,8 @@ static void op_linear_backward(struct backend *be, const struct linear_backward_
     struct linear_backward_job job = {.a = *a, .n_rows = n_rows};
     if (n_rows == 0)
         return;
-    float *scratch = scratch_of(
-        be, linear_backward_workspace(n_rows, a->n_in, a->n_out, n_threads));
+    float *scratch =
+        scratch_of(be, linear_backward_workspace(n_rows, a->n_in, a->n_out, n_threads));
     linear_backward_cut(&job, scratch, n_rows, a->n_in, a->n_out, n_threads);
     if (a->dx)
         pack_panels(job.panels, a->w, a->n_in, 1, a->n_out, a->n_in);

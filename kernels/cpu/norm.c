@@ -98,8 +98,8 @@ static void norm_backward_round(void *arg, int64_t i, int thread)
             vstore(dx + j, vload(dx + j) + d * r);
         }
         if (rest) {
-            vf d = vload_n(dy + whole, rest) * vload_n(w + whole, rest) -
-                   vload_n(x + whole, rest) * c;
+            vf d =
+                vload_n(dy + whole, rest) * vload_n(w + whole, rest) - vload_n(x + whole, rest) * c;
             vstore_n(dx + whole, vload_n(dx + whole, rest) + d * r, rest);
         }
     }
@@ -110,10 +110,15 @@ static void op_rmsnorm_backward(struct backend *be, float *dx, float *dw, const 
                                 int width)
 {
     struct norm_backward_job job = {
-        .dx = dx, .dy = dy, .x = x, .r = r, .w = w,
+        .dx = dx,
+        .dy = dy,
+        .x = x,
+        .r = r,
+        .w = w,
         .parts = scratch_of(be, norm_backward_workspace(n_rows, width)),
         .stride = norm_part_stride(width),
-        .n_rows = n_rows, .width = width,
+        .n_rows = n_rows,
+        .width = width,
     };
     int64_t n_blocks = blocks_of(n_rows, NORM_GRAD_ROWS);
     for (; job.first < n_blocks; job.first += PARTIALS_MAX) {

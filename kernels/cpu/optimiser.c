@@ -50,7 +50,7 @@ static void op_sum_squares(struct backend *be, double *sum, const float *x, int6
 
 struct adamw_job {
     const struct adamw_args *a;
-    float scale;                  /* of the gradient */
+    float scale;                    /* of the gradient */
     float correction1, correction2; /* 1/(1 - beta1^step), 1/sqrt(1 - beta2^step) */
 };
 

@@ -22,10 +22,10 @@ static int64_t panels_size(int64_t n_k, int64_t n_columns)
     return blocks_of(n_columns, PANEL) * PANEL * n_k;
 }
 
-/* B (n_k, n_columns), element (k, j) at b[k * ld_k + j * ld_column] -> panels (n_columns/PANEL, n_k,
-   PANEL), missing columns 0. */
-static void pack_panels(float *panels, const float *b, int64_t ld_k, int64_t ld_column,
-                        int64_t n_k, int64_t n_columns)
+/* B (n_k, n_columns), element (k, j) at b[k * ld_k + j * ld_column] -> panels (n_columns/PANEL,
+   n_k, PANEL), missing columns 0. */
+static void pack_panels(float *panels, const float *b, int64_t ld_k, int64_t ld_column, int64_t n_k,
+                        int64_t n_columns)
 {
     for (int64_t j = 0; j < n_columns; j += PANEL) {
         int64_t n = min_of(PANEL, n_columns - j);
@@ -121,8 +121,7 @@ static void product(float *c, int64_t ld_c, bool add, const struct product_rows 
 /* dw (n_out, n_in) = or += dy^T x over n rows. The rows of A are the columns of dy,
    laid so that a tile reads them side by side. packed: product_transposed_size floats. */
 static void product_transposed(float *dw, bool add, const float *dy, int64_t ld_dy, const float *x,
-                               int64_t ld_x, int64_t n, int64_t n_out, int64_t n_in,
-                               float *packed)
+                               int64_t ld_x, int64_t n, int64_t n_out, int64_t n_in, float *packed)
 {
     float *left = packed, *panels = packed + blocks_of(n_out, TILE_ROWS) * TILE_ROWS * n;
     for (int64_t i = 0; i < n_out; i += TILE_ROWS) {

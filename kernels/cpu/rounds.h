@@ -11,9 +11,9 @@
 #include <assert.h>
 
 enum {
-    SMALL_WORK = 1 << 15,    /* entries below which waking another thread costs more than it saves */
-    ENTRY_BLOCK = 1 << 13,   /* entries of an elementwise round */
-    PARTIALS_MAX = 64,       /* partial sums in memory at once */
+    SMALL_WORK = 1 << 15,  /* entries below which waking another thread costs more than it saves */
+    ENTRY_BLOCK = 1 << 13, /* entries of an elementwise round */
+    PARTIALS_MAX = 64,     /* partial sums in memory at once */
     PARTIALS_SLICE = 1 << 11 /* entries of a round that adds them */
 };
 
@@ -27,7 +27,8 @@ static inline int64_t min_of(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* fn(arg, i, thread) for i in [0, n): on this thread if the work (entries, multiply-adds) is small. */
+/* fn(arg, i, thread) for i in [0, n): on this thread if the work (entries, multiply-adds) is small.
+ */
 static inline void run_rounds(struct backend *be, void (*fn)(void *, int64_t, int), void *arg,
                               int64_t n, int64_t work)
 {

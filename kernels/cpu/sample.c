@@ -48,9 +48,9 @@ static float float_of_bits(uint32_t bits)
     return x;
 }
 
-/* Leaves the smallest set of codes whose probability reaches top_p and sets the logits of the others
-   to -inf. The least probability kept is found by halving the range of its bits, which as integers
-   are in the order of the numbers: exp(x - max) is in [0, 1]. */
+/* Leaves the smallest set of codes whose probability reaches top_p and sets the logits of the
+   others to -inf. The least probability kept is found by halving the range of its bits, which as
+   integers are in the order of the numbers: exp(x - max) is in [0, 1]. */
 static void keep_top_p(float logits[PLAN_CODES], float top_p)
 {
     float e[PLAN_CODES], max;

@@ -7,8 +7,8 @@ static size_t larger(size_t a, size_t b)
 }
 
 /* Which of a layer's parameters are matrices of op_linear is not asked: the others are smaller. */
-static size_t op_workspace(struct backend *be, const struct plan *plan, int n_batch,
-                           int64_t n_time, bool backward)
+static size_t op_workspace(struct backend *be, const struct plan *plan, int n_batch, int64_t n_time,
+                           bool backward)
 {
     int n_threads = pool_n_threads(cpu_of(be)->pool);
     size_t bytes = 0;

@@ -123,8 +123,7 @@ void check_threads(const struct ops *ops, void (*run)(struct backend *be, void *
     }
 }
 
-void check_near(const char *what, const float *got, const double *want, int64_t n,
-                double tolerance)
+void check_near(const char *what, const float *got, const double *want, int64_t n, double tolerance)
 {
     double largest = 0;
     for (int64_t i = 0; i < n; i++)

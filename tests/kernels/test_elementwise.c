@@ -55,8 +55,8 @@ static void test_gelu_and_add(void **state)
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 6; i++) {
             int64_t n = sizes[i];
-            struct entries_test t = {.n = n, .x = check_random(n, 1, 2),
-                                     .dy = check_random(n, 2, 1)};
+            struct entries_test t = {
+                .n = n, .x = check_random(n, 1, 2), .dy = check_random(n, 2, 1)};
             t.xd = check_to_double(t.x, n);
             float *out = check_zeros(n);
             double *want = check_doubles(n);
@@ -83,7 +83,7 @@ static void test_gelu_and_add(void **state)
 static void test_gelu_places(void **state)
 {
     static const float values[] = {-1e30f, -100, -13.2f, -6, -3, -1.3f, -1e-20f, 0,
-                                   1e-20f, 0.7f, 1.32f,  4,  9, 100, 1e30f};
+                                   1e-20f, 0.7f, 1.32f,  4,  9,  100,   1e30f};
     const struct ops *tables[CHECK_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
@@ -143,7 +143,9 @@ static void test_glu(void **state)
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 5; i++) {
             int64_t n = (int64_t)rows[i] * widths[i];
-            struct entries_test t = {.n = rows[i], .width = widths[i], .x = check_random(2 * n, 1, 3),
+            struct entries_test t = {.n = rows[i],
+                                     .width = widths[i],
+                                     .x = check_random(2 * n, 1, 3),
                                      .dy = check_random(n, 2, 1)};
             t.xd = check_to_double(t.x, 2 * n);
             if (i & 1)
@@ -188,7 +190,9 @@ static void test_embed(void **state)
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 5; i++) {
             int64_t n = rows[i], width = widths[i], n_table = PLAN_CODES * width;
-            struct entries_test t = {.n = n, .width = (int)width, .x = check_random(n_table, 1, 1),
+            struct entries_test t = {.n = n,
+                                     .width = (int)width,
+                                     .x = check_random(n_table, 1, 1),
                                      .dy = check_random(n * width, 2, 1)};
             uint8_t *codes = (uint8_t *)check_random(n, 3, 1);
             for (int64_t m = 0; m < n; m += 2)
@@ -233,8 +237,11 @@ static void test_label_add(void **state)
         for (int i = 0; i < 5; i++) {
             int64_t stream = (int64_t)times[i] * widths[i], n = 5 * stream;
             int width = widths[i];
-            struct entries_test t = {.n = times[i], .width = width, .n_batch = 5,
-                                     .labels = labels, .x = check_random(LABELS * width, 1, 1),
+            struct entries_test t = {.n = times[i],
+                                     .width = width,
+                                     .n_batch = 5,
+                                     .labels = labels,
+                                     .x = check_random(LABELS * width, 1, 1),
                                      .dy = check_random(n, 2, 1)};
             float *y = check_zeros(n), *in_place = check_copy(t.dy, n);
             float *dtable = check_zeros(LABELS * width);

@@ -10,11 +10,13 @@ struct frames_case {
 };
 
 static const struct frames_case cases[] = {
-    {1, 0, 1, 3, 4, 1},     {2, 0, 3, 5, 4, 1},    {2, 3, 1, 5, 4, 1},    {2, 3, 1, 5, 4, 2},
-    {3, 5, 2, 7, 4, 2},     {1, 6, 2, 3, 4, 1},    {2, 4, 4, 3, 4, 2},    {2, 7, 5, 3, 4, 1},
-    {2, 7, 5, 3, 4, 2},     {1, 2, 23, 5, 4, 2},   {2, 1, 700, 5, 16, 2}, {1, 13, 9000, 7, 4, 1},
-    {3, 1000, 3001, 8, 2, 1}, {1, 0, 64, 4, 16, 1}, {1, 9, 5, 4, 1, 1},    {1, 9, 5, 4, 1, 2},
-    {2, 17, 100, 64, 300, 1}, {1, 17, 1000, 4, 300, 2}, {2, 3, 0, 5, 4, 1},
+    {1, 0, 1, 3, 4, 1},       {2, 0, 3, 5, 4, 1},       {2, 3, 1, 5, 4, 1},
+    {2, 3, 1, 5, 4, 2},       {3, 5, 2, 7, 4, 2},       {1, 6, 2, 3, 4, 1},
+    {2, 4, 4, 3, 4, 2},       {2, 7, 5, 3, 4, 1},       {2, 7, 5, 3, 4, 2},
+    {1, 2, 23, 5, 4, 2},      {2, 1, 700, 5, 16, 2},    {1, 13, 9000, 7, 4, 1},
+    {3, 1000, 3001, 8, 2, 1}, {1, 0, 64, 4, 16, 1},     {1, 9, 5, 4, 1, 1},
+    {1, 9, 5, 4, 1, 2},       {2, 17, 100, 64, 300, 1}, {1, 17, 1000, 4, 300, 2},
+    {2, 3, 0, 5, 4, 1},
 };
 
 struct frames_test {
@@ -127,8 +129,12 @@ static double emit_loss(void *arg)
 static struct frames_args args_of(const struct frames_test *t)
 {
     const struct frames_case *c = &t->c;
-    return (struct frames_args){.n_batch = c->n_batch, .f0 = c->f0, .n_time = c->n_time,
-                                .width = c->width, .pool = c->pool, .up_shift = c->up_shift};
+    return (struct frames_args){.n_batch = c->n_batch,
+                                .f0 = c->f0,
+                                .n_time = c->n_time,
+                                .width = c->width,
+                                .pool = c->pool,
+                                .up_shift = c->up_shift};
 }
 
 /* The states of the streams lie apart, with something between that nobody may touch. */
@@ -147,8 +153,9 @@ static void run(struct backend *be, const struct frames_test *t, bool emit, bool
     struct frames_args a = args_of(t);
     int64_t n = emit != backward ? t->n_x : t->n_f;
     int64_t n_state = (emit ? t->n_emit : t->n_gather) / t->c.n_batch;
-    const float *state = emit ? backward ? t->demit : t->emit_state
-                              : backward ? t->dgather : t->gather_state;
+    const float *state = emit       ? backward ? t->demit : t->emit_state
+                         : backward ? t->dgather
+                                    : t->gather_state;
     const float *given = backward ? (emit ? t->dx : t->dframes) : (emit ? t->frames : t->x);
     bool out_is_x = emit != backward;
     float *in = check_copy(given, out_is_x ? t->n_f : t->n_x);
@@ -159,8 +166,9 @@ static void run(struct backend *be, const struct frames_test *t, bool emit, bool
     a.ld_state = n_state + GAP;
     states_apart(a.state, state, t->c.n_batch, n_state);
     const struct ops *ops = be->ops;
-    (emit ? backward ? ops->frames_emit_backward : ops->frames_emit
-          : backward ? ops->frames_gather_backward : ops->frames_gather)(be, &a);
+    (emit       ? backward ? ops->frames_emit_backward : ops->frames_emit
+     : backward ? ops->frames_gather_backward
+                : ops->frames_gather)(be, &a);
     check_same("what was given", in, given, out_is_x ? t->n_f : t->n_x);
 }
 

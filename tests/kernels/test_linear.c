@@ -12,20 +12,13 @@ struct linear_case {
 };
 
 static const struct linear_case cases[] = {
-    {1, 1, 5, 7, true, true, true, false, 0},
-    {3, 1, 5, 7, false, true, false, true, 3},
-    {1, 3, 5, 7, true, false, true, false, 1},
-    {1, 1, 64, 256, true, false, false, true, 0},
-    {5, 1, 36, 130, false, false, false, false, 4},
-    {2, 1, 4, 128, true, false, false, false, 32},
-    {8, 1, 256, 1024, false, true, true, false, 0},
-    {1, 1, 3, 4, false, false, true, false, 0},
-    {1, 700, 5, 7, false, false, false, false, 0},
-    {2, 350, 5, 7, true, true, false, true, 2},
-    {1, 9000, 16, 12, true, true, true, true, 0},
-    {3, 3000, 5, 7, false, false, true, false, 5},
-    {2, 600, 64, 36, true, false, false, false, 0},
-    {1, 70000, 3, 2, true, false, false, false, 0},
+    {1, 1, 5, 7, true, true, true, false, 0},       {3, 1, 5, 7, false, true, false, true, 3},
+    {1, 3, 5, 7, true, false, true, false, 1},      {1, 1, 64, 256, true, false, false, true, 0},
+    {5, 1, 36, 130, false, false, false, false, 4}, {2, 1, 4, 128, true, false, false, false, 32},
+    {8, 1, 256, 1024, false, true, true, false, 0}, {1, 1, 3, 4, false, false, true, false, 0},
+    {1, 700, 5, 7, false, false, false, false, 0},  {2, 350, 5, 7, true, true, false, true, 2},
+    {1, 9000, 16, 12, true, true, true, true, 0},   {3, 3000, 5, 7, false, false, true, false, 5},
+    {2, 600, 64, 36, true, false, false, false, 0}, {1, 70000, 3, 2, true, false, false, false, 0},
     {2, 0, 5, 7, true, false, false, false, 0},
 };
 
@@ -38,7 +31,9 @@ struct linear_test {
 
 static struct linear_test make(const struct linear_case *c)
 {
-    struct linear_test t = {.c = *c, .rows = c->n_batch * c->n_time, .ld_x = c->n_in + c->pad,
+    struct linear_test t = {.c = *c,
+                            .rows = c->n_batch * c->n_time,
+                            .ld_x = c->n_in + c->pad,
                             .ld_y = c->n_out + c->pad};
     int64_t n_w = (int64_t)c->n_in * c->n_out, n_y = t.rows * c->n_out;
     t.x = check_random(t.rows * t.ld_x, 1, 1);
@@ -86,12 +81,18 @@ static void run_forward(struct backend *be, void *arg, float *out)
     const struct linear_test *t = arg;
     const struct linear_case *c = &t->c;
     struct linear_args a = {
-        .y = out, .x = t->x, .w = t->w,
+        .y = out,
+        .x = t->x,
+        .w = t->w,
         .bias = c->bias ? t->bias : NULL,
         .add0 = c->add0 ? t->add0 : NULL,
         .add1 = c->add1 ? t->add1 : NULL,
-        .ld_x = t->ld_x, .ld_y = t->ld_y,
-        .n_batch = c->n_batch, .n_time = c->n_time, .n_in = c->n_in, .n_out = c->n_out,
+        .ld_x = t->ld_x,
+        .ld_y = t->ld_y,
+        .n_batch = c->n_batch,
+        .n_time = c->n_time,
+        .n_in = c->n_in,
+        .n_out = c->n_out,
     };
     be->ops->linear(be, &a);
 }
@@ -104,10 +105,20 @@ static void run_backward(struct backend *be, void *arg, float *out)
     int64_t n_x = t->rows * t->ld_x, n_w = (int64_t)c->n_in * c->n_out;
     memcpy(out, t->dx0, (size_t)n_x * sizeof(float));
     struct linear_backward_args a = {
-        .dx = out, .dw = out + n_x, .dbias = c->bias ? out + n_x + n_w : NULL,
-        .dy = t->dy, .x = t->x, .w = t->w,
-        .add_to_dx = c->add_to_dx, .ld_dx = t->ld_x, .ld_dy = t->ld_y, .ld_x = t->ld_x,
-        .n_batch = c->n_batch, .n_time = c->n_time, .n_in = c->n_in, .n_out = c->n_out,
+        .dx = out,
+        .dw = out + n_x,
+        .dbias = c->bias ? out + n_x + n_w : NULL,
+        .dy = t->dy,
+        .x = t->x,
+        .w = t->w,
+        .add_to_dx = c->add_to_dx,
+        .ld_dx = t->ld_x,
+        .ld_dy = t->ld_y,
+        .ld_x = t->ld_x,
+        .n_batch = c->n_batch,
+        .n_time = c->n_time,
+        .n_in = c->n_in,
+        .n_out = c->n_out,
     };
     be->ops->linear_backward(be, &a);
 }
@@ -168,8 +179,16 @@ static void test_backward_parts(void **state)
         run_backward(be, &t, all);
         float *dx = check_zeros(n_x), *dw = check_copy(t.w, n_w), *dbias = check_copy(t.bias, 20);
         struct linear_backward_args a = {
-            .dy = t.dy, .x = t.x, .w = t.w, .ld_dx = 12, .ld_dy = 20, .ld_x = 12,
-            .n_batch = 1, .n_time = 300, .n_in = 12, .n_out = 20,
+            .dy = t.dy,
+            .x = t.x,
+            .w = t.w,
+            .ld_dx = 12,
+            .ld_dy = 20,
+            .ld_x = 12,
+            .n_batch = 1,
+            .n_time = 300,
+            .n_in = 12,
+            .n_out = 20,
         };
         struct linear_backward_args only = a;
         only.dx = dx;

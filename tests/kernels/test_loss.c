@@ -48,8 +48,13 @@ static void run(struct backend *be, void *arg, float *out)
         logits = out;
     }
     struct cross_entropy_args a = {
-        .nats = out + t->rows * V, .dlogits = out, .logits = logits, .targets = t->targets,
-        .mask = t->mask, .scale = t->scale, .n_rows = t->rows,
+        .nats = out + t->rows * V,
+        .dlogits = out,
+        .logits = logits,
+        .targets = t->targets,
+        .mask = t->mask,
+        .scale = t->scale,
+        .n_rows = t->rows,
     };
     be->ops->cross_entropy(be, &a);
 }
@@ -64,7 +69,9 @@ static void test_loss(void **state)
         for (int i = 0; i < 4; i++)
             for (int s = 0; s < 3; s++) {
                 int64_t n = rows[i] * V;
-                struct loss_test t = {.rows = rows[i], .scale = 0.37f, .in_place = s == 1,
+                struct loss_test t = {.rows = rows[i],
+                                      .scale = 0.37f,
+                                      .in_place = s == 1,
                                       .logits = check_random(n, 1, scales[s])};
                 t.logitsd = check_to_double(t.logits, n);
                 t.targets = (uint8_t *)check_random(rows[i], 2, 1);
@@ -83,8 +90,12 @@ static void test_loss(void **state)
                 float *only = check_zeros(rows[i]);
                 struct backend *be = check_backend(tables[k], 1);
                 struct cross_entropy_args a = {
-                    .nats = only, .logits = t.logits, .targets = t.targets, .mask = t.mask,
-                    .scale = 1, .n_rows = rows[i],
+                    .nats = only,
+                    .logits = t.logits,
+                    .targets = t.targets,
+                    .mask = t.mask,
+                    .scale = 1,
+                    .n_rows = rows[i],
                 };
                 be->ops->cross_entropy(be, &a);
                 check_same("nats alone", only, out + n, rows[i]);

@@ -62,8 +62,11 @@ static void test_norm(void **state)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             int64_t rows = cases[i].rows, width = cases[i].width, n = rows * width;
             struct norm_test t = {
-                .rows = rows, .width = (int)width, .x = check_random(n, 1, 2),
-                .w = check_random(width, 2, 1), .dy = check_random(n, 3, 1),
+                .rows = rows,
+                .width = (int)width,
+                .x = check_random(n, 1, 2),
+                .w = check_random(width, 2, 1),
+                .dy = check_random(n, 3, 1),
                 .dx0 = check_random(n, 4, 1),
             };
             t.xd = check_to_double(t.x, n);

@@ -71,11 +71,20 @@ static void run_adamw(struct backend *be, void *arg, float *out)
     for (int step = 0; step < STEPS; step++) {
         double norm_sq = t->broken ? (step & 1 ? NAN : INFINITY) : norm_sq_of(t, step);
         struct adamw_args a = {
-            .w = out, .m = out + SIZE, .v = out + 2 * SIZE,
-            .average = t->average ? out + 3 * SIZE : NULL, .g = t->g[step],
-            .grad_norm_sq = &norm_sq, .clip = t->clip,
-            .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .step = step + 1,
-            .average_decay = 0.9f, .ranges = ranges, .n_ranges = N_RANGES,
+            .w = out,
+            .m = out + SIZE,
+            .v = out + 2 * SIZE,
+            .average = t->average ? out + 3 * SIZE : NULL,
+            .g = t->g[step],
+            .grad_norm_sq = &norm_sq,
+            .clip = t->clip,
+            .beta1 = 0.9f,
+            .beta2 = 0.95f,
+            .eps = 1e-8f,
+            .step = step + 1,
+            .average_decay = 0.9f,
+            .ranges = ranges,
+            .n_ranges = N_RANGES,
         };
         be->ops->adamw(be, &a);
     }
@@ -103,8 +112,10 @@ static void naive(const struct adamw_test *t, double *w, double *m, double *v, d
 static void test_adamw(void **state)
 {
     static const struct adamw_test cases[] = {
-        {.clip = 0, .average = true}, {.clip = 1, .average = true},
-        {.clip = 1e6f, .average = false}, {.clip = 1, .average = true, .broken = true},
+        {.clip = 0, .average = true},
+        {.clip = 1, .average = true},
+        {.clip = 1e6f, .average = false},
+        {.clip = 1, .average = true, .broken = true},
     };
     const struct ops *tables[CHECK_TABLES_MAX];
     int n_tables = check_tables(tables);

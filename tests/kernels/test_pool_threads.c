@@ -14,7 +14,7 @@ enum { ROUNDS_MAX = 3000, THREADS_MAX = 8 };
 struct loop {
     int n_threads;
     int64_t factor;
-    int64_t done[ROUNDS_MAX];      /* plain: a round done twice at once is a data race */
+    int64_t done[ROUNDS_MAX]; /* plain: a round done twice at once is a data race */
     int64_t by_thread[THREADS_MAX * 16];
 };
 

@@ -85,7 +85,8 @@ static void test_definition(void **state)
                 .first_stream = (uint32_t)(i * 7),
                 .n_batch = B,
                 .sampling = {.seed = 0x123456789abcdef0u + (uint64_t)i,
-                             .temperature = temperatures[i % 4], .top_p = top_ps[i / 4 % 4],
+                             .temperature = temperatures[i % 4],
+                             .top_p = top_ps[i / 4 % 4],
                              .guidance = 2.5f},
             };
             if (i / 16 % 2)
@@ -130,7 +131,10 @@ static void test_ties(void **state)
         struct backend *be = check_backend(tables[k], 1);
         float logits[V] = {0}, nats;
         uint8_t code;
-        struct sample_args a = {.codes = &code, .nats = &nats, .logits = logits, .n_batch = 1,
+        struct sample_args a = {.codes = &code,
+                                .nats = &nats,
+                                .logits = logits,
+                                .n_batch = 1,
                                 .sampling = {.top_p = 1, .guidance = 1}};
         be->ops->sample(be, &a);
         assert_int_equal(code, 0);
@@ -168,7 +172,10 @@ static void test_frequencies(void **state)
     const float *logits = check_random(V, 5, 2);
     float nats;
     uint8_t code;
-    struct sample_args a = {.codes = &code, .nats = &nats, .logits = logits, .n_batch = 1,
+    struct sample_args a = {.codes = &code,
+                            .nats = &nats,
+                            .logits = logits,
+                            .n_batch = 1,
                             .sampling = {.seed = 9, .temperature = 0.8f, .top_p = 1}};
     double counts[V] = {0}, p[V], sum = 0, chi = 0;
     for (a.n = 0; a.n < DRAWS; a.n++) {
@@ -198,7 +205,10 @@ static void test_broken_logits(void **state)
             uint8_t codes[2] = {1, 99};
             for (int c = 0; c < V; c++)
                 logits[c] = values[i];
-            struct sample_args a = {.codes = codes, .nats = &nats, .logits = logits, .n_batch = 1,
+            struct sample_args a = {.codes = codes,
+                                    .nats = &nats,
+                                    .logits = logits,
+                                    .n_batch = 1,
                                     .sampling = {.temperature = 1, .top_p = 0.9f}};
             be->ops->sample(be, &a);
             assert_int_equal(codes[1], 99);

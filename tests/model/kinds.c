@@ -24,8 +24,8 @@ const struct kind kinds[] = {
     {"selective complex", "unet", 5, "[3]", 1, "learned", "[]",
      "[" TIER(1, "selective", "complex", 3, 0) "," TIER(1, "selective", "complex", 8, 2) "]"},
     {"s4d with ff", "plain", 8, "[4,2]", 1, "learned", "[]",
-     "[" TIER(1, "s4d", "complex", 4, 2) "," TIER(2, "s4d", "complex", 4, 2) ","
-         TIER(1, "selective", "real", 7, 2) "]"},
+     "[" TIER(1, "s4d", "complex", 4, 2) "," TIER(2, "s4d", "complex", 4,
+                                                  2) "," TIER(1, "selective", "real", 7, 2) "]"},
     {"labels, shift 2", "unet", 8, "[4,4]", 2, "learned", "[\"a\",\"b\",\"c\"]",
      "[" SELECTIVE "," SELECTIVE "," SELECTIVE "]"},
     {"plain, labels, shift 2", "plain", 8, "[2,2,2]", 2, "sinusoidal", "[\"a\",\"b\"]",

@@ -209,8 +209,7 @@ static void test_threads(void **unused)
             float *grads = calloc(n_grads, sizeof *grads);
             assert_true(chunk_open(&chunk, &f.net, N_BATCH, N_TIME, TAPE_ALL));
             assert_true(state_open(&state, &f.net, N_BATCH));
-            float *logits =
-                chunk_forward(&chunk, &state, &f.codes[0][0], f.labels, N_TIME);
+            float *logits = chunk_forward(&chunk, &state, &f.codes[0][0], f.labels, N_TIME);
             chunk_backward(&chunk, logits, NULL, grads);
             assert_true(backend_sync(f.be));
             if (!first_grads) {

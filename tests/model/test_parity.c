@@ -113,8 +113,8 @@ static void check_close(const struct parity *p, const char *what, const float *g
         largest = fabs((double)want[i]) > largest ? fabs((double)want[i]) : largest;
     }
     if (!(worst <= bound * largest + 1e-7))
-        fail_msg("%s: %s differs by %.3g of its largest entry %.3g", p->name, what,
-                 worst / largest, largest);
+        fail_msg("%s: %s differs by %.3g of its largest entry %.3g", p->name, what, worst / largest,
+                 largest);
 }
 
 static void check_tensor(const struct parity *p, const char *name, const float *got, int64_t n,
@@ -211,8 +211,7 @@ static void check_steps(const struct parity *p, const char *kind, const float *w
             moved += pow((double)want[j] - first, 2);
         }
         if (!(sqrt(error) <= 2e-3 * sqrt(moved) + 1e-7))
-            fail_msg("%s: %s is off by %.3g of what it moved", p->name, name,
-                     sqrt(error / moved));
+            fail_msg("%s: %s is off by %.3g of what it moved", p->name, name, sqrt(error / moved));
         free(want);
     }
 }
@@ -276,8 +275,7 @@ static int is_case(const struct dirent *d)
 }
 
 /* Runs `check` on every case. */
-static void each_case(void (*check)(struct parity *p, const struct ops *ops),
-                      const struct ops *ops)
+static void each_case(void (*check)(struct parity *p, const struct ops *ops), const struct ops *ops)
 {
     struct dirent **names;
     int n = scandir(fixtures, &names, is_case, alphasort);
