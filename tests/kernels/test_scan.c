@@ -294,7 +294,8 @@ static void check_backward(struct scan_test *t)
     float *d = check_zeros(n);
     check_threads(t->ops, run_backward, t, d, n);
     for (int i = 0; i < ARRAYS; d += t->size[i++])
-        check_gradient(array_names[i], loss, t, t->xd[i], d, t->size[i], 3e-5);
+        if (t->size[i])
+            check_gradient(array_names[i], loss, t, t->xd[i], d, t->size[i], 3e-5);
 }
 
 static void for_tables(void (*check)(const struct ops *ops, void **state), void **state)
