@@ -14,6 +14,10 @@
 
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { ERROR_TEXT_MAX = 1024 };
 
 /* Sets the calling thread's error text. Always returns false, so that `return error_set(...)`
@@ -27,5 +31,9 @@ bool error_prefix(const char *format, ...) __attribute__((format(printf, 1, 2)))
 
 /* The calling thread's last error text; "" if there was none. Valid until its next error_*. */
 const char *error_text(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

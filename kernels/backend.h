@@ -14,15 +14,21 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct ops;
+struct backend_functions;
 
 /* Every backend begins with this. */
 struct backend {
     const struct ops *ops;
+    const struct backend_functions *functions; /* kernels/backend_impl.h */
 };
 
-/* Opens the backend `name`: "cpu", or "auto" for the fastest this machine has. n_threads: CPU
-   threads, 0 for all there are. NULL with error_text. */
+/* Opens the backend `name`: "cpu", "cuda", or "auto", which is the CPU: the only one so far that
+   is fast at single samples. n_threads: CPU threads, 0 for all there are. NULL with error_text. */
 struct backend *backend_open(const char *name, int n_threads);
 void backend_close(struct backend *be);
 
@@ -42,5 +48,9 @@ bool backend_reserve(struct backend *be, size_t bytes);
 
 /* Waits for everything asked for so far. False with error_text if any of it failed. */
 bool backend_sync(struct backend *be);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -25,6 +25,10 @@
 #include "kernels/backend.h"
 #include "kernels/plan.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* y = x W^T + bias + add0 + add1. bias, add0, add1 may be NULL; add0, add1 have y's shape and
    row distance n_out, and may be y itself. */
 struct linear_args {
@@ -280,5 +284,9 @@ static inline int64_t scan_entering_size(const struct ops *ops, const struct lay
     int64_t chunks = (n_time + ops->scan_chunk - 1) / ops->scan_chunk;
     return n_batch * chunks * layer->inner * layer->n_state * (layer->complex_state ? 2 : 1);
 }
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -17,6 +17,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum {
     PLAN_CODES = 256,      /* V: what a sample can be */
     PLAN_START_CODE = 128, /* the input before the first sample, and the padding */
@@ -137,5 +141,9 @@ struct sampling {
     float top_p;       /* in (0, 1]; 1: no code is left out */
     float guidance;    /* 1: logits as they are; w: without + w (with - without) */
 };
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,9 +1,8 @@
 /* Opening the CPU backend, and its memory. */
 #define _GNU_SOURCE
-#include "kernels/backend.h"
-
 #include "base/arena.h"
 #include "base/error.h"
+#include "kernels/backend_impl.h"
 #include "kernels/cpu/cpu.h"
 
 #include <stdint.h>
@@ -46,43 +45,14 @@ static const struct ops *choose_ops(void)
     return &cpu_ops_base;
 }
 
-struct backend *backend_open(const char *name, int n_threads)
+static void cpu_close(struct backend *be)
 {
-    if (strcmp(name, "cpu") != 0 && strcmp(name, "auto") != 0) {
-        error_set("there is no backend \"%s\" in this build: use cpu or auto", name);
-        return NULL;
-    }
-    if (n_threads < 0) {
-        error_set("%d threads: ask for 1 or more, or 0 for all there are", n_threads);
-        return NULL;
-    }
-    const struct ops *ops = choose_ops();
-    if (!ops)
-        return NULL;
-    struct cpu_backend *cpu = calloc(1, sizeof *cpu);
-    if (!cpu) {
-        error_set("out of memory for a backend");
-        return NULL;
-    }
-    cpu->base.ops = ops;
-    cpu->pool = pool_open(n_threads ? n_threads : thread_count_available());
-    if (!cpu->pool) {
-        free(cpu);
-        return NULL;
-    }
-    return &cpu->base;
-}
-
-void backend_close(struct backend *be)
-{
-    if (!be)
-        return;
     pool_close(cpu_of(be)->pool);
     free(cpu_of(be)->scratch);
     free(be);
 }
 
-void *backend_alloc(struct backend *be, size_t bytes)
+static void *cpu_alloc(struct backend *be, size_t bytes)
 {
     size_t align = bytes >= HUGE_BLOCK ? HUGE_PAGE : ARENA_ALIGN;
     void *memory = NULL;
@@ -99,41 +69,27 @@ void *backend_alloc(struct backend *be, size_t bytes)
     return memory;
 }
 
-void backend_free(struct backend *be, void *memory)
+static void cpu_free(struct backend *be, void *memory)
 {
     free(memory);
 }
 
-void backend_upload(struct backend *be, void *to, const void *from_host, size_t bytes)
+static void cpu_transfer(struct backend *be, void *to, const void *from, size_t bytes)
 {
-    if (bytes)
-        memcpy(to, from_host, bytes);
+    memcpy(to, from, bytes);
 }
 
-void backend_download(struct backend *be, void *to_host, const void *from, size_t bytes)
+static void cpu_zero(struct backend *be, void *memory, size_t bytes)
 {
-    if (bytes)
-        memcpy(to_host, from, bytes);
+    memset(memory, 0, bytes);
 }
 
-void backend_copy(struct backend *be, void *to, const void *from, size_t bytes)
-{
-    if (bytes)
-        memcpy(to, from, bytes);
-}
-
-void backend_zero(struct backend *be, void *memory, size_t bytes)
-{
-    if (bytes)
-        memset(memory, 0, bytes);
-}
-
-bool backend_reserve(struct backend *be, size_t bytes)
+static bool cpu_reserve(struct backend *be, size_t bytes)
 {
     struct cpu_backend *cpu = cpu_of(be);
     if (bytes <= cpu->scratch_size)
         return true;
-    char *scratch = backend_alloc(be, bytes);
+    char *scratch = cpu_alloc(be, bytes);
     if (!scratch)
         return error_prefix("scratch memory");
     free(cpu->scratch);
@@ -142,7 +98,42 @@ bool backend_reserve(struct backend *be, size_t bytes)
     return true;
 }
 
-bool backend_sync(struct backend *be)
+static bool cpu_sync(struct backend *be)
 {
     return true;
+}
+
+static const struct backend_functions functions = {
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .upload = cpu_transfer,
+    .download = cpu_transfer,
+    .copy = cpu_transfer,
+    .zero = cpu_zero,
+    .reserve = cpu_reserve,
+    .sync = cpu_sync,
+};
+
+struct backend *cpu_backend_open(int n_threads)
+{
+    if (n_threads < 0) {
+        error_set("%d threads: ask for 1 or more, or 0 for all there are", n_threads);
+        return NULL;
+    }
+    const struct ops *ops = choose_ops();
+    if (!ops)
+        return NULL;
+    struct cpu_backend *cpu = calloc(1, sizeof *cpu);
+    if (!cpu) {
+        error_set("out of memory for a backend");
+        return NULL;
+    }
+    cpu->base = (struct backend){.ops = ops, .functions = &functions};
+    cpu->pool = pool_open(n_threads ? n_threads : thread_count_available());
+    if (!cpu->pool) {
+        free(cpu);
+        return NULL;
+    }
+    return &cpu->base;
 }

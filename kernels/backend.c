@@ -1,0 +1,73 @@
+#include "kernels/backend.h"
+
+#include "base/error.h"
+#include "kernels/backend_impl.h"
+
+#include <string.h>
+
+struct backend *backend_open(const char *name, int n_threads)
+{
+    if (strcmp(name, "cpu") == 0 || strcmp(name, "auto") == 0)
+        return cpu_backend_open(n_threads);
+    if (strcmp(name, "cuda") == 0) {
+#if HISS_CUDA
+        return cuda_backend_open();
+#else
+        error_set("this program was built without CUDA: use --backend cpu, or build it where "
+                  "nvcc is");
+        return NULL;
+#endif
+    }
+    error_set("there is no backend \"%s\": use auto, cpu or cuda", name);
+    return NULL;
+}
+
+void backend_close(struct backend *be)
+{
+    if (be)
+        be->functions->close(be);
+}
+
+void *backend_alloc(struct backend *be, size_t bytes)
+{
+    return be->functions->alloc(be, bytes);
+}
+
+void backend_free(struct backend *be, void *memory)
+{
+    be->functions->free(be, memory);
+}
+
+void backend_upload(struct backend *be, void *to, const void *from_host, size_t bytes)
+{
+    if (bytes)
+        be->functions->upload(be, to, from_host, bytes);
+}
+
+void backend_download(struct backend *be, void *to_host, const void *from, size_t bytes)
+{
+    if (bytes)
+        be->functions->download(be, to_host, from, bytes);
+}
+
+void backend_copy(struct backend *be, void *to, const void *from, size_t bytes)
+{
+    if (bytes)
+        be->functions->copy(be, to, from, bytes);
+}
+
+void backend_zero(struct backend *be, void *memory, size_t bytes)
+{
+    if (bytes)
+        be->functions->zero(be, memory, bytes);
+}
+
+bool backend_reserve(struct backend *be, size_t bytes)
+{
+    return be->functions->reserve(be, bytes);
+}
+
+bool backend_sync(struct backend *be)
+{
+    return be->functions->sync(be);
+}
