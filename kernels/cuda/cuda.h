@@ -1,0 +1,52 @@
+/*
+ * The CUDA backend from the inside: what the files of kernels/cuda share.
+ *
+ * As on the CPU, body.cu includes the files of operations, whose functions are all static, and
+ * defines one table of them. Only body.cu is compiled.
+ */
+#ifndef HISS_KERNELS_CUDA_CUDA_H
+#define HISS_KERNELS_CUDA_CUDA_H
+
+#include "kernels/backend_impl.h"
+#include "kernels/cuda/gpu.h"
+#include "kernels/ops.h"
+
+#include <cublas_v2.h>
+
+struct cuda_backend {
+    struct backend base; /* first: a struct backend * points here */
+    cudaStream_t stream;
+    cublasHandle_t blas;
+    char *scratch; /* device memory for partial sums; an operation's own while it runs */
+    size_t scratch_size;
+    cudaError_t error; /* the first since the last sync */
+    const char *error_at;
+};
+
+static inline struct cuda_backend *cuda_of(struct backend *be)
+{
+    return reinterpret_cast<struct cuda_backend *>(be);
+}
+
+/* Keeps the first error until the next backend_sync. */
+static inline void cuda_keep_error(struct cuda_backend *cuda, cudaError_t error, const char *at)
+{
+    if (error != cudaSuccess && cuda->error == cudaSuccess) {
+        cuda->error = error;
+        cuda->error_at = at;
+    }
+}
+
+/* After every launch. */
+static inline void cuda_launched(struct cuda_backend *cuda, const char *kernel)
+{
+    cuda_keep_error(cuda, cudaGetLastError(), kernel);
+}
+
+/* Sizes that belong to a result's order of sums. */
+enum {
+    CUDA_SCAN_CHUNK = 32,  /* ticks between kept states */
+    CUDA_GRAD_ROWS = 1024, /* rows in one partial sum of a parameter's gradient */
+};
+
+#endif
