@@ -1,0 +1,29 @@
+#!/bin/bash
+# Runs every command of the README's ```sh blocks, in order, as a reader would: in an empty folder
+# with some recordings in my-recordings/ and hiss on the PATH. usage: readme.sh SOURCE HISS
+set -eu
+source=$1 hiss=$2
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+mkdir "$root/bin" "$root/work" "$root/work/my-recordings"
+ln -s "$(realpath "$hiss")" "$root/bin/hiss"
+PATH=$root/bin:$PATH
+cd "$root/work"
+for word in one two three four five six seven eight nine ten; do
+    espeak-ng -w "my-recordings/$word.wav" "$word, $word and $word"
+done
+
+awk '/^```sh$/ {on = 1; next} /^```$/ {on = 0} on' "$source/README.md" >"$root/commands"
+test -s "$root/commands"
+while IFS= read -r command; do
+    echo "\$ $command"
+    bash -o pipefail -c "$command" </dev/null || {
+        echo "README: this command failed: $command" >&2
+        exit 1
+    }
+done <"$root/commands"
+for file in seven.wav number.flac two.ogg continued.wav mine.wav; do
+    soxi "$file" >/dev/null || exit 1
+done
+test "$(find nines -name '*.wav' | wc -l)" -eq 2
+echo "$(wc -l <"$root/commands") commands of the README ran"
