@@ -302,14 +302,18 @@ static bool after_step(struct training *t, const struct train_result *result)
     status_show(t, result);
     if (due(t, t->s->valid_every) && !validate(t))
         return false;
-    bool best = t->validated && t->valid_bits < p->best_bits;
+    double best_before = p->best_bits;
+    bool best = t->validated && t->valid_bits < best_before;
     if (best)
         p->best_bits = t->valid_bits;
     if ((due(t, t->s->log_every) || t->validated) && !log_write(t, result))
         log_warn("%s", error_text());
-    if ((best || due(t, t->s->checkpoint_every)) && !save(t)) {
+    /* In a row of skipped steps the weights may be spoilt already: what is there stays. */
+    bool keeps = best || (due(t, t->s->checkpoint_every) && p->skipped_in_row == 0);
+    if (keeps && !save(t)) {
         if (p->step == t->s->steps)
             return false;
+        p->best_bits = best_before;
         log_warn("no checkpoint at step %lld, training goes on: %s", (long long)p->step,
                  error_text());
     }
@@ -337,7 +341,8 @@ static void say_end(const struct training *t)
     if (p->skipped > 0)
         log_info("%lld steps had no finite gradient and were skipped", (long long)p->skipped);
     if (p->step < t->s->steps)
-        log_info("stopped at step %lld; hiss train --run %s goes on", (long long)p->step, path);
+        log_info("stopped at step %lld; hiss train --run %s goes on%s", (long long)p->step, path,
+                 p->step > t->saved_step ? " from an earlier one" : "");
     else
         log_info("done: %lld steps, best validation %.4f bits a sample; hiss generate %s",
                  (long long)p->step, p->best_bits, path);
@@ -354,7 +359,7 @@ bool train_run(const struct train_job *job)
         ok = train_one(&t, &result) && after_step(&t, &result);
     }
     log_status_end();
-    if (ok && t.progress.step > t.saved_step && t.progress.step > 0)
+    if (ok && t.progress.step > t.saved_step && t.progress.skipped_in_row == 0)
         ok = save(&t);
     if (ok)
         say_end(&t);

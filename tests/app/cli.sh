@@ -171,6 +171,9 @@ fails 1 './bad.ini:2: there is no setting train.speed' train data --preset ./bad
 fails 1 'bad.ini:2: there is no setting train.speed' train data --config bad.ini --run x
 fails 1 'model.layers has 3 values' train data --preset ./micro.ini --set model.layers=1,2,3 --run x
 gone x
+fails 1 '3 steps in a row had no finite gradient' train data --preset ./micro.ini --steps 500 --run nan \
+    --set train.lr=10 --set train.min_lr=10 --set train.clip_norm=0 --set train.weight_decay=10 \
+    --set train.max_skipped=3
 fails 1 'empty' train empty --preset ./micro.ini --run x
 fails 1 'backend' train data --preset ./micro.ini --run y --backend abacus
 touch file && fails 1 'file' train data --preset ./micro.ini --run file/run
@@ -225,7 +228,7 @@ fails 1 'no.safetensors: there is no such file' generate no.safetensors
 fails 1 'micro.ini' generate ./micro.ini -o x.wav
 fails 1 "there is no label 'middle'; this model knows high, low" generate ./a --label middle -o x.wav
 fails 1 'trained without labels' generate runs/plain --label low -o x.wav
-fails 1 'a prompt must be shorter than a clip' generate ./a --prompt long.wav -o x.wav
+fails 1 'a prompt must be shorter than a clip' generate ./a --prompt 6.wav -o x.wav
 fails 1 'nix.wav' generate ./a --prompt nix.wav -o x.wav
 fails 1 'no/where' generate ./a -o no/where/x.wav
 fails 2 'x.xyz' generate ./a -o x.xyz
