@@ -13,12 +13,19 @@
 
 #include <cublas_v2.h>
 
+#include <assert.h>
+
 struct cuda_backend {
     struct backend base; /* first: a struct backend * points here */
+    struct ops ops;
+    char name[128]; /* of ops: the device's */
     cudaStream_t stream;
     cublasHandle_t blas;
+    void *blas_workspace;
     char *scratch; /* device memory for partial sums; an operation's own while it runs */
     size_t scratch_size;
+    char *staging; /* pinned host memory that small uploads pass through, used front to back */
+    size_t staging_used;
     cudaError_t error; /* the first since the last sync */
     const char *error_at;
 };
@@ -41,6 +48,13 @@ static inline void cuda_keep_error(struct cuda_backend *cuda, cudaError_t error,
 static inline void cuda_launched(struct cuda_backend *cuda, const char *kernel)
 {
     cuda_keep_error(cuda, cudaGetLastError(), kernel);
+}
+
+/* The operation's scratch memory, which the caller has reserved. */
+static inline float *cuda_scratch(struct cuda_backend *cuda, size_t bytes)
+{
+    assert(cuda->scratch_size >= bytes);
+    return reinterpret_cast<float *>(cuda->scratch);
 }
 
 /* Sizes that belong to a result's order of sums. */

@@ -1,0 +1,221 @@
+/* Opening the CUDA backend, its memory, and its table of operations. */
+#include "base/error.h"
+#include "kernels/cuda/cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    STAGING_SIZE = 4 << 20, /* bytes of pinned memory */
+    STAGED_MAX = 1 << 20,   /* uploads above this go their own way */
+    STAGING_ALIGN = 64,
+};
+
+static bool cuda_says(const char *what, cudaError_t error)
+{
+    return error_set("%s: %s", what, cudaGetErrorString(error));
+}
+
+static void cuda_close(struct backend *be)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    if (cuda->stream)
+        cudaStreamSynchronize(cuda->stream);
+    blas_close(cuda);
+    cudaFree(cuda->scratch);
+    if (cuda->staging)
+        cudaFreeHost(cuda->staging);
+    if (cuda->stream)
+        cudaStreamDestroy(cuda->stream);
+    free(cuda);
+}
+
+static void *cuda_alloc(struct backend *be, size_t bytes)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    void *memory = NULL;
+    if (cudaMalloc(&memory, bytes ? bytes : 1) != cudaSuccess) {
+        size_t available = 0, total = 0;
+        cudaGetLastError(); /* told here: not to be found again after the next launch */
+        cudaMemGetInfo(&available, &total);
+        error_set("out of GPU memory: %.1f MiB were asked for, %.1f MiB are free",
+                  (double)bytes / (1 << 20), (double)available / (1 << 20));
+        return NULL;
+    }
+    cuda_keep_error(cuda, cudaMemsetAsync(memory, 0, bytes ? bytes : 1, cuda->stream),
+                    "zeroing memory");
+    return memory;
+}
+
+/* cudaFree waits for the work that may still use the memory. */
+static void cuda_free(struct backend *be, void *memory)
+{
+    cuda_keep_error(cuda_of(be), cudaFree(memory), "freeing memory");
+}
+
+static void cuda_wait(struct cuda_backend *cuda, const char *at)
+{
+    cuda_keep_error(cuda, cudaStreamSynchronize(cuda->stream), at);
+    cuda->staging_used = 0;
+}
+
+/* The caller's memory is its own again on return: small pieces are copied aside, so that the GPU
+   need not be waited for. */
+static void cuda_upload(struct backend *be, void *to, const void *from_host, size_t bytes)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    const char *at = "upload";
+    if (bytes > STAGED_MAX) {
+        cuda_keep_error(
+            cuda, cudaMemcpyAsync(to, from_host, bytes, cudaMemcpyHostToDevice, cuda->stream), at);
+        cuda_wait(cuda, at);
+        return;
+    }
+    size_t size = (bytes + STAGING_ALIGN - 1) / STAGING_ALIGN * STAGING_ALIGN;
+    if (cuda->staging_used + size > STAGING_SIZE)
+        cuda_wait(cuda, at);
+    char *staged = cuda->staging + cuda->staging_used;
+    memcpy(staged, from_host, bytes);
+    cuda->staging_used += size;
+    cuda_keep_error(cuda, cudaMemcpyAsync(to, staged, bytes, cudaMemcpyHostToDevice, cuda->stream),
+                    at);
+}
+
+static void cuda_download(struct backend *be, void *to_host, const void *from, size_t bytes)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    cuda_keep_error(cuda,
+                    cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, cuda->stream),
+                    "download");
+    cuda_wait(cuda, "download");
+}
+
+static void cuda_copy(struct backend *be, void *to, const void *from, size_t bytes)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    cuda_keep_error(cuda, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, cuda->stream),
+                    "copy");
+}
+
+static void cuda_zero(struct backend *be, void *memory, size_t bytes)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    cuda_keep_error(cuda, cudaMemsetAsync(memory, 0, bytes, cuda->stream), "zero");
+}
+
+static bool cuda_reserve(struct backend *be, size_t bytes)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    if (bytes <= cuda->scratch_size)
+        return true;
+    char *scratch = static_cast<char *>(cuda_alloc(be, bytes));
+    if (!scratch)
+        return error_prefix("scratch memory");
+    if (cuda->scratch)
+        cuda_free(be, cuda->scratch);
+    cuda->scratch = scratch;
+    cuda->scratch_size = bytes;
+    return true;
+}
+
+static bool cuda_sync(struct backend *be)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    cuda_wait(cuda, "an operation before");
+    if (cuda->error == cudaSuccess)
+        return true;
+    cudaError_t error = cuda->error;
+    cuda->error = cudaSuccess;
+    return error_set("the GPU failed at %s: %s", cuda->error_at, cudaGetErrorString(error));
+}
+
+static const struct backend_functions cuda_functions = {
+    cuda_close, cuda_alloc, cuda_free,    cuda_upload, cuda_download,
+    cuda_copy,  cuda_zero,  cuda_reserve, cuda_sync,
+};
+
+static void set_ops(struct ops *o)
+{
+    o->scan_chunk = CUDA_SCAN_CHUNK;
+    o->workspace = op_workspace;
+    o->coef_size = op_coef_size;
+    o->embed = op_embed;
+    o->embed_backward = op_embed_backward;
+    o->label_add = op_label_add;
+    o->label_add_backward = op_label_add_backward;
+    o->rmsnorm = op_rmsnorm;
+    o->rmsnorm_backward = op_rmsnorm_backward;
+    o->linear = op_linear;
+    o->linear_backward = op_linear_backward;
+    o->conv_silu = op_conv_silu;
+    o->conv_silu_backward = op_conv_silu_backward;
+    o->coef = op_coef;
+    o->coef_backward = op_coef_backward;
+    o->scan = op_scan;
+    o->scan_backward = op_scan_backward;
+    o->gelu = op_gelu;
+    o->gelu_backward = op_gelu_backward;
+    o->glu = op_glu;
+    o->glu_backward = op_glu_backward;
+    o->add = op_add;
+    o->frames_gather = op_frames_gather;
+    o->frames_gather_backward = op_frames_gather_backward;
+    o->frames_emit = op_frames_emit;
+    o->frames_emit_backward = op_frames_emit_backward;
+    o->cross_entropy = op_cross_entropy;
+    o->sample = op_sample;
+    o->sum_squares = op_sum_squares;
+    o->adamw = op_adamw;
+}
+
+/* The first device there is; its architecture must be one the kernels were made for. */
+static bool device_open(struct cuda_backend *cuda)
+{
+    struct cudaDeviceProp device;
+    int n = 0;
+    cudaError_t error = cudaGetDeviceCount(&n);
+    if (error == cudaSuccess && n == 0)
+        return error_set("there is no CUDA device: use --backend cpu");
+    if (error != cudaSuccess)
+        return error_set("there is no CUDA device that can be used (%s): use --backend cpu",
+                         cudaGetErrorString(error));
+    if ((error = cudaSetDevice(0)) != cudaSuccess ||
+        (error = cudaGetDeviceProperties(&device, 0)) != cudaSuccess)
+        return cuda_says("CUDA device 0 cannot be used", error);
+    if (device.major < 8)
+        return error_set("%s is too old: a CUDA device of compute capability 8.0 or later is "
+                         "needed, it has %d.%d",
+                         device.name, device.major, device.minor);
+    snprintf(cuda->name, sizeof cuda->name, "cuda %.100s", device.name);
+    return true;
+}
+
+struct backend *cuda_backend_open(void)
+{
+    struct cuda_backend *cuda = static_cast<struct cuda_backend *>(calloc(1, sizeof *cuda));
+    cudaError_t error;
+    if (!cuda) {
+        error_set("out of memory for a backend");
+        return NULL;
+    }
+    set_ops(&cuda->ops);
+    cuda->ops.name = cuda->name;
+    cuda->base.ops = &cuda->ops;
+    cuda->base.functions = &cuda_functions;
+    if (!device_open(cuda))
+        goto fail;
+    if ((error = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)) != cudaSuccess ||
+        (error = cudaHostAlloc(reinterpret_cast<void **>(&cuda->staging), STAGING_SIZE,
+                               cudaHostAllocDefault)) != cudaSuccess) {
+        cuda_says("the CUDA device does not start", error);
+        goto fail;
+    }
+    if (!blas_open(cuda) || !cuda_reserve(&cuda->base, squares_workspace()) ||
+        !cuda_sync(&cuda->base))
+        goto fail;
+    return &cuda->base;
+fail:
+    cuda_close(&cuda->base);
+    return NULL;
+}

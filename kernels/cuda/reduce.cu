@@ -1,0 +1,174 @@
+/*
+ * What the operations share: sums over a warp, sums over columns in two stages, and how rows and
+ * entries are shared out. Every sum has an order that the sizes alone fix; there are no atomics.
+ */
+#include "kernels/cuda/cuda.h"
+
+#define CUDA_DEV static __device__ __forceinline__
+
+enum {
+    WARP = 32,
+    ALL_LANES = -1,      /* as a mask: all 32 */
+    ROW_WARPS = 8,       /* warps of a block that takes a row a warp */
+    ENTRY_THREADS = 256, /* threads of a block of single entries */
+    ENTRY_BLOCKS = 1 << 14,
+};
+
+static inline int64_t cuda_blocks(int64_t n, int64_t block)
+{
+    return (n + block - 1) / block;
+}
+
+static inline int64_t cuda_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t cuda_max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Blocks for n entries; each thread strides over the grid. */
+static inline unsigned entry_grid(int64_t n)
+{
+    return (unsigned)cuda_min(cuda_blocks(n, ENTRY_THREADS), ENTRY_BLOCKS);
+}
+
+/* Blocks of (WARP, ROW_WARPS) threads for n rows, a warp a row. */
+static inline unsigned row_grid(int64_t n_rows)
+{
+    return (unsigned)cuda_blocks(n_rows, ROW_WARPS);
+}
+
+static inline dim3 row_block(void)
+{
+    return dim3(WARP, ROW_WARPS);
+}
+
+CUDA_DEV int64_t first_entry(void)
+{
+    return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+}
+
+CUDA_DEV int64_t entry_stride(void)
+{
+    return (int64_t)gridDim.x * blockDim.x;
+}
+
+CUDA_DEV int64_t row_of_warp(void)
+{
+    return (int64_t)blockIdx.x * ROW_WARPS + threadIdx.y;
+}
+
+/* Of all 32 lanes, known to all of them. */
+CUDA_DEV float warp_sum(float v)
+{
+    for (int lanes = WARP / 2; lanes > 0; lanes /= 2)
+        v += __shfl_xor_sync((unsigned)ALL_LANES, v, lanes);
+    return v;
+}
+
+CUDA_DEV float warp_max(float v)
+{
+    for (int lanes = WARP / 2; lanes > 0; lanes /= 2)
+        v = fmaxf(v, __shfl_xor_sync((unsigned)ALL_LANES, v, lanes));
+    return v;
+}
+
+/* --- partial sums ---------------------------------------------------------------------------- */
+
+/* sum[j] += all parts[k][j]. Each of the block's warps adds a run of parts, in order; then the
+   warps' sums are added, in order. */
+static __global__ void __launch_bounds__(WARP *ROW_WARPS)
+    partials_kernel(float *sum, const float *parts, int64_t stride, int n_parts, int64_t size)
+{
+    GPU_SMEM(float, sums);
+    int64_t j = (int64_t)blockIdx.x * WARP + threadIdx.x;
+    int run = (n_parts + ROW_WARPS - 1) / ROW_WARPS, begin = (int)threadIdx.y * run;
+    int end = begin + run < n_parts ? begin + run : n_parts;
+    float s = 0.0f;
+    if (j < size) {
+#pragma unroll 8
+        for (int k = begin; k < end; k++)
+            s += parts[k * stride + j];
+    }
+    sums[threadIdx.y * WARP + threadIdx.x] = s;
+    __syncthreads();
+    if (threadIdx.y == 0 && j < size) {
+        for (int i = 1; i < ROW_WARPS; i++)
+            s += sums[i * WARP + threadIdx.x];
+        sum[j] += s;
+    }
+}
+
+static void partials_add(struct cuda_backend *cuda, float *sum, const float *parts, int64_t stride,
+                         int64_t n_parts, int64_t size)
+{
+    GPU_LAUNCH(partials_kernel, (unsigned)cuda_blocks(size, WARP), row_block(),
+               WARP * ROW_WARPS * sizeof(float), cuda->stream, sum, parts, stride, (int)n_parts,
+               size);
+    cuda_launched(cuda, "partials_add");
+}
+
+/* --- sums over columns ------------------------------------------------------------------------ */
+
+/* The first stage of sums over rows, of dy or of dy x r. The rows are B streams of n_time rows. */
+struct columns {
+    float *parts;    /* (B, parts a stream, width) */
+    const float *dy; /* (B*n_time, width), ld_dy */
+    const float *x;  /* (B*n_time, width), or NULL: dy alone is summed */
+    const float *r;  /* (B*n_time), with x */
+    int64_t ld_dy, n_time;
+    int width;
+};
+
+static inline int64_t columns_parts(int64_t n_time)
+{
+    return cuda_blocks(n_time, CUDA_GRAD_ROWS);
+}
+
+/* Floats of columns.parts. */
+static inline int64_t columns_size(int64_t n_batch, int64_t n_time, int64_t width)
+{
+    return n_batch * columns_parts(n_time) * width;
+}
+
+/* A block sums CUDA_GRAD_ROWS rows of 32 columns: warp i rows i, i + 8, ..., then the warps in
+   order. */
+static __global__ void __launch_bounds__(WARP *ROW_WARPS) columns_kernel(struct columns a)
+{
+    GPU_SMEM(float, sums);
+    int64_t n_parts = (a.n_time + CUDA_GRAD_ROWS - 1) / CUDA_GRAD_ROWS;
+    int64_t b = blockIdx.x / n_parts, begin = blockIdx.x % n_parts * CUDA_GRAD_ROWS;
+    int64_t end = begin + CUDA_GRAD_ROWS < a.n_time ? begin + CUDA_GRAD_ROWS : a.n_time;
+    int j = (int)(blockIdx.y * WARP + threadIdx.x);
+    float s = 0.0f;
+    if (j < a.width && a.x) {
+#pragma unroll 4
+        for (int64_t t = begin + threadIdx.y; t < end; t += ROW_WARPS) {
+            int64_t row = b * a.n_time + t;
+            s += a.dy[row * a.ld_dy + j] * a.x[row * a.width + j] * a.r[row];
+        }
+    } else if (j < a.width) {
+#pragma unroll 8
+        for (int64_t t = begin + threadIdx.y; t < end; t += ROW_WARPS)
+            s += a.dy[(b * a.n_time + t) * a.ld_dy + j];
+    }
+    sums[threadIdx.y * WARP + threadIdx.x] = s;
+    __syncthreads();
+    if (threadIdx.y == 0 && j < a.width) {
+        for (int i = 1; i < ROW_WARPS; i++)
+            s += sums[i * WARP + threadIdx.x];
+        a.parts[(int64_t)blockIdx.x * a.width + j] = s;
+    }
+}
+
+static void columns_run(struct cuda_backend *cuda, const struct columns *a, int64_t n_batch)
+{
+    dim3 grid((unsigned)(n_batch * columns_parts(a->n_time)),
+              (unsigned)cuda_blocks(a->width, WARP));
+    GPU_LAUNCH(columns_kernel, grid, row_block(), WARP * ROW_WARPS * sizeof(float), cuda->stream,
+               *a);
+    cuda_launched(cuda, "sums over columns");
+}

@@ -1,0 +1,45 @@
+/* How much scratch memory the operations of a plan need at most. */
+#include "kernels/cuda/cuda.h"
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Which of a layer's parameters are matrices of op_linear is not asked: the others are smaller. */
+static size_t layer_backward_workspace(const struct plan *plan, const struct layer *layer,
+                                       int n_batch, int64_t n_time)
+{
+    /* the most ticks a chunk of this length can have; an UP's matrix sees fewer */
+    int64_t ticks = n_time / plan->rate[layer->tier] + 1, rows = n_batch * ticks;
+    size_t bytes = 0;
+    for (int role = 0; role < PARAM_ROLES; role++) {
+        if (layer->param[role] < 0)
+            continue;
+        const struct param *param = &plan->params[layer->param[role]];
+        if (param->n_dims == 2)
+            bytes =
+                larger(bytes, linear_backward_workspace(rows, param->shape[1], param->shape[0]));
+    }
+    if (layer->param[PARAM_NORM] >= 0)
+        bytes = larger(bytes, norm_backward_workspace(rows, layer->width_in));
+    if (layer->kind == LAYER_EMBED)
+        bytes = larger(bytes, embed_backward_workspace(rows, layer->width));
+    if (layer->kind == LAYER_LABEL)
+        bytes = larger(bytes, label_add_backward_workspace(n_batch, ticks, layer->width));
+    if (layer->kind == LAYER_MIXER) {
+        bytes = larger(bytes, scan_backward_workspace(layer, n_batch, ticks));
+        bytes = larger(bytes, conv_backward_workspace(layer, n_batch, ticks));
+    }
+    return bytes;
+}
+
+/* A forward needs none. */
+static size_t op_workspace(struct backend *be, const struct plan *plan, int n_batch, int64_t n_time,
+                           bool backward)
+{
+    size_t bytes = squares_workspace();
+    for (int i = 0; backward && i < plan->n_layers; i++)
+        bytes = larger(bytes, layer_backward_workspace(plan, &plan->layers[i], n_batch, n_time));
+    return bytes;
+}
