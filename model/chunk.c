@@ -289,40 +289,41 @@ void run_norm_backward(struct layer_run *r, const float *dy)
                              run_weight(r, PARAM_NORM), r->n_batch * r->n_in, r->layer->width_in);
 }
 
-void run_linear(struct layer_run *r, float *y, const float *x, enum param_role weight,
-                enum param_role bias, int64_t n, int n_in, int n_out)
+/* The bias added where the matrix is applied; dt_proj's is added inside the scan. */
+static enum param_role bias_of(enum param_role matrix)
 {
-    r->ops->linear(r->be, &(struct linear_args){
-                              .y = y,
-                              .x = x,
-                              .w = run_weight(r, weight),
-                              .bias = bias == PARAM_ROLES ? NULL : run_weight(r, bias),
-                              .ld_x = n_in,
-                              .ld_y = n_out,
-                              .n_batch = r->n_batch,
-                              .n_time = n,
-                              .n_in = n_in,
-                              .n_out = n_out,
-                          });
+    return matrix == PARAM_WEIGHT ? PARAM_BIAS : matrix == PARAM_OUT ? PARAM_OUT_BIAS : PARAM_ROLES;
 }
 
-void run_linear_backward(struct layer_run *r, float *dx, const float *dy, const float *x,
-                         enum param_role weight, enum param_role bias, int64_t n, int n_in,
-                         int n_out)
+void run_linear(struct layer_run *r, enum param_role matrix, int64_t n_time, struct linear_args a)
 {
-    r->ops->linear_backward(r->be, &(struct linear_backward_args){
-                                       .dx = dx,
-                                       .dw = run_grad(r, weight),
-                                       .dbias = bias == PARAM_ROLES ? NULL : run_grad(r, bias),
-                                       .dy = dy,
-                                       .x = x,
-                                       .w = run_weight(r, weight),
-                                       .ld_dx = n_in,
-                                       .ld_dy = n_out,
-                                       .ld_x = n_in,
-                                       .n_batch = r->n_batch,
-                                       .n_time = n,
-                                       .n_in = n_in,
-                                       .n_out = n_out,
-                                   });
+    const struct param *p = &r->chunk->net->plan.params[r->layer->param[matrix]];
+    enum param_role bias = bias_of(matrix);
+    a.w = run_weight(r, matrix);
+    a.bias = bias == PARAM_ROLES ? NULL : run_weight(r, bias);
+    a.n_out = (int)p->shape[0];
+    a.n_in = (int)p->shape[1];
+    a.ld_x = a.ld_x ? a.ld_x : a.n_in;
+    a.ld_y = a.ld_y ? a.ld_y : a.n_out;
+    a.n_batch = r->n_batch;
+    a.n_time = n_time;
+    r->ops->linear(r->be, &a);
+}
+
+void run_linear_backward(struct layer_run *r, enum param_role matrix, int64_t n_time,
+                         struct linear_backward_args a)
+{
+    const struct param *p = &r->chunk->net->plan.params[r->layer->param[matrix]];
+    enum param_role bias = bias_of(matrix);
+    a.w = run_weight(r, matrix);
+    a.dw = run_grad(r, matrix);
+    a.dbias = bias == PARAM_ROLES ? NULL : run_grad(r, bias);
+    a.n_out = (int)p->shape[0];
+    a.n_in = (int)p->shape[1];
+    a.ld_x = a.ld_x ? a.ld_x : a.n_in;
+    a.ld_dx = a.ld_dx ? a.ld_dx : a.n_in;
+    a.ld_dy = a.ld_dy ? a.ld_dy : a.n_out;
+    a.n_batch = r->n_batch;
+    a.n_time = n_time;
+    r->ops->linear_backward(r->be, &a);
 }

@@ -30,39 +30,31 @@ static void cut_scratch(struct layer_scratch *s, struct arena *a, const struct l
 
 static void forward(struct layer_run *r)
 {
-    const struct layer *l = r->layer;
-    int h = l->width, f = l->inner;
+    int64_t n = r->n_in;
     run_norm(r, r->scratch.normed);
-    run_linear(r, r->tape->projected, r->scratch.normed, PARAM_WEIGHT, PARAM_BIAS, r->n_in, h, f);
+    run_linear(r, PARAM_WEIGHT, n,
+               (struct linear_args){.y = r->tape->projected, .x = r->scratch.normed});
     if (!r->out)
         return;
-    r->ops->gelu(r->be, r->scratch.wide, r->tape->projected, r->n_batch * r->n_in * f);
-    r->ops->linear(r->be, &(struct linear_args){.y = r->out,
-                                                .x = r->scratch.wide,
-                                                .w = run_weight(r, PARAM_OUT),
-                                                .bias = run_weight(r, PARAM_OUT_BIAS),
-                                                .add0 = r->in,
-                                                .add1 = r->skip,
-                                                .ld_x = f,
-                                                .ld_y = h,
-                                                .n_batch = r->n_batch,
-                                                .n_time = r->n_in,
-                                                .n_in = f,
-                                                .n_out = h});
+    r->ops->gelu(r->be, r->scratch.wide, r->tape->projected, r->n_batch * n * r->layer->inner);
+    run_linear(
+        r, PARAM_OUT, n,
+        (struct linear_args){.y = r->out, .x = r->scratch.wide, .add0 = r->in, .add1 = r->skip});
 }
 
 static void backward(struct layer_run *r)
 {
-    const struct layer *l = r->layer;
     struct layer_scratch *s = &r->scratch;
-    int h = l->width, f = l->inner;
-    int64_t n = r->n_batch * r->n_in * f;
-    r->ops->gelu(r->be, s->wide, r->tape->projected, n);
-    run_linear_backward(r, s->dgated, r->dout, s->wide, PARAM_OUT, PARAM_OUT_BIAS, r->n_in, f, h);
-    r->ops->gelu_backward(r->be, s->dgated, s->dgated, r->tape->projected, n);
+    int64_t n = r->n_in, entries = r->n_batch * n * r->layer->inner;
+    r->ops->gelu(r->be, s->wide, r->tape->projected, entries);
+    run_linear_backward(
+        r, PARAM_OUT, n,
+        (struct linear_backward_args){.dx = s->dgated, .dy = r->dout, .x = s->wide});
+    r->ops->gelu_backward(r->be, s->dgated, s->dgated, r->tape->projected, entries);
     run_norm(r, s->normed);
-    run_linear_backward(r, s->dnormed, s->dgated, s->normed, PARAM_WEIGHT, PARAM_BIAS, r->n_in, h,
-                        f);
+    run_linear_backward(
+        r, PARAM_WEIGHT, n,
+        (struct linear_backward_args){.dx = s->dnormed, .dy = s->dgated, .x = s->normed});
     run_norm_backward(r, s->dnormed);
 }
 

@@ -70,8 +70,8 @@ static void head_forward(struct layer_run *r)
 {
     run_norm(r, r->scratch.normed);
     if (r->out)
-        run_linear(r, r->out, r->scratch.normed, PARAM_WEIGHT, PARAM_BIAS, r->n_in,
-                   r->layer->width_in, r->layer->width);
+        run_linear(r, PARAM_WEIGHT, r->n_in,
+                   (struct linear_args){.y = r->out, .x = r->scratch.normed});
 }
 
 static void head_backward(struct layer_run *r)
@@ -79,8 +79,9 @@ static void head_backward(struct layer_run *r)
     struct layer_scratch *s = &r->scratch;
     int64_t n = r->n_batch * r->n_in * r->layer->width_in;
     run_norm(r, s->normed);
-    run_linear_backward(r, s->dnormed, r->dout, s->normed, PARAM_WEIGHT, PARAM_BIAS, r->n_in,
-                        r->layer->width_in, r->layer->width);
+    run_linear_backward(
+        r, PARAM_WEIGHT, r->n_in,
+        (struct linear_backward_args){.dx = s->dnormed, .dy = r->dout, .x = s->normed});
     backend_zero(r->be, r->din, (size_t)n * sizeof(float)); /* the last value is no one's skip */
     run_norm_backward(r, s->dnormed);
 }

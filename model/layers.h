@@ -91,12 +91,12 @@ void run_norm(struct layer_run *r, float *y);
 /* din += gradient through the norm. */
 void run_norm_backward(struct layer_run *r, const float *dy);
 
-/* y = x W^T + bias with the layer's weights, on n ticks of every stream. bias PARAM_ROLES: none. */
-void run_linear(struct layer_run *r, float *y, const float *x, enum param_role weight,
-                enum param_role bias, int64_t n, int n_in, int n_out);
-/* dx = dy W, and the gradients of the weights. */
-void run_linear_backward(struct layer_run *r, float *dx, const float *dy, const float *x,
-                         enum param_role weight, enum param_role bias, int64_t n, int n_in,
-                         int n_out);
+/* The product with one of the layer's matrices on n_time ticks of every stream. The caller gives
+   the tensors, what is to be added, and row distances other than the matrix's own; sizes, weights
+   and the bias that belongs to the matrix (PARAM_WEIGHT, PARAM_OUT) are filled in. */
+void run_linear(struct layer_run *r, enum param_role matrix, int64_t n_time, struct linear_args a);
+/* Likewise; the gradients of matrix and bias are filled in too. */
+void run_linear_backward(struct layer_run *r, enum param_role matrix, int64_t n_time,
+                         struct linear_backward_args a);
 
 #endif

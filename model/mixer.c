@@ -102,70 +102,37 @@ static void forward(struct layer_run *r)
 {
     const struct layer *l = r->layer;
     struct layer_tape *t = r->tape;
-    int h = l->width, e = l->inner;
+    int64_t n = r->n_in;
     run_norm(r, r->scratch.normed);
-    run_linear(r, t->projected, r->scratch.normed, PARAM_IN_PROJ, PARAM_ROLES, r->n_in, h, 2 * e);
+    run_linear(r, PARAM_IN_PROJ, n,
+               (struct linear_args){.y = t->projected, .x = r->scratch.normed});
     struct conv_args conv = conv_view(r);
     r->ops->conv_silu(r->be, &conv);
     if (l->mixer == MIXER_SELECTIVE) {
-        run_linear(r, t->x_dbl, t->u, PARAM_X_PROJ, PARAM_ROLES, r->n_in, e, x_dbl_width(l));
-        r->ops->linear(r->be, &(struct linear_args){.y = t->dt_raw,
-                                                    .x = t->x_dbl,
-                                                    .w = run_weight(r, PARAM_DT_PROJ),
-                                                    .ld_x = x_dbl_width(l),
-                                                    .ld_y = e,
-                                                    .n_batch = r->n_batch,
-                                                    .n_time = r->n_in,
-                                                    .n_in = l->dt_rank,
-                                                    .n_out = e});
+        run_linear(r, PARAM_X_PROJ, n, (struct linear_args){.y = t->x_dbl, .x = t->u});
+        run_linear(r, PARAM_DT_PROJ, n,
+                   (struct linear_args){.y = t->dt_raw, .x = t->x_dbl, .ld_x = x_dbl_width(l)});
     }
     struct scan_args scan = scan_view(r);
     r->ops->scan(r->be, &scan);
     if (r->out)
-        r->ops->linear(r->be, &(struct linear_args){.y = r->out,
-                                                    .x = t->gated,
-                                                    .w = run_weight(r, PARAM_OUT),
-                                                    .add0 = r->in,
-                                                    .add1 = r->skip,
-                                                    .ld_x = e,
-                                                    .ld_y = h,
-                                                    .n_batch = r->n_batch,
-                                                    .n_time = r->n_in,
-                                                    .n_in = e,
-                                                    .n_out = h});
+        run_linear(
+            r, PARAM_OUT, n,
+            (struct linear_args){.y = r->out, .x = t->gated, .add0 = r->in, .add1 = r->skip});
 }
 
 /* du += what reaches u through dt, B and C. */
 static void projections_backward(struct layer_run *r)
 {
-    const struct layer *l = r->layer;
     struct layer_scratch *s = &r->scratch;
-    int e = l->inner, w = x_dbl_width(l);
-    r->ops->linear_backward(r->be, &(struct linear_backward_args){.dx = s->dx_dbl,
-                                                                  .dw = run_grad(r, PARAM_DT_PROJ),
-                                                                  .dy = s->ddt_raw,
-                                                                  .x = r->tape->x_dbl,
-                                                                  .w = run_weight(r, PARAM_DT_PROJ),
-                                                                  .ld_dx = w,
-                                                                  .ld_dy = e,
-                                                                  .ld_x = w,
-                                                                  .n_batch = r->n_batch,
-                                                                  .n_time = r->n_in,
-                                                                  .n_in = l->dt_rank,
-                                                                  .n_out = e});
-    r->ops->linear_backward(r->be, &(struct linear_backward_args){.dx = s->du,
-                                                                  .dw = run_grad(r, PARAM_X_PROJ),
-                                                                  .dy = s->dx_dbl,
-                                                                  .x = r->tape->u,
-                                                                  .w = run_weight(r, PARAM_X_PROJ),
-                                                                  .add_to_dx = true,
-                                                                  .ld_dx = e,
-                                                                  .ld_dy = w,
-                                                                  .ld_x = e,
-                                                                  .n_batch = r->n_batch,
-                                                                  .n_time = r->n_in,
-                                                                  .n_in = e,
-                                                                  .n_out = w});
+    int w = x_dbl_width(r->layer);
+    run_linear_backward(
+        r, PARAM_DT_PROJ, r->n_in,
+        (struct linear_backward_args){
+            .dx = s->dx_dbl, .dy = s->ddt_raw, .x = r->tape->x_dbl, .ld_dx = w, .ld_x = w});
+    run_linear_backward(r, PARAM_X_PROJ, r->n_in,
+                        (struct linear_backward_args){
+                            .dx = s->du, .dy = s->dx_dbl, .x = r->tape->u, .add_to_dx = true});
 }
 
 static void scan_part_backward(struct layer_run *r)
@@ -216,18 +183,18 @@ static void conv_part_backward(struct layer_run *r)
 
 static void backward(struct layer_run *r)
 {
-    const struct layer *l = r->layer;
     struct layer_scratch *s = &r->scratch;
-    int h = l->width, e = l->inner;
-    run_linear_backward(r, s->dgated, r->dout, r->tape->gated, PARAM_OUT, PARAM_ROLES, r->n_in, e,
-                        h);
+    run_linear_backward(
+        r, PARAM_OUT, r->n_in,
+        (struct linear_backward_args){.dx = s->dgated, .dy = r->dout, .x = r->tape->gated});
     scan_part_backward(r);
-    if (l->mixer == MIXER_SELECTIVE)
+    if (r->layer->mixer == MIXER_SELECTIVE)
         projections_backward(r);
     conv_part_backward(r);
     run_norm(r, s->normed);
-    run_linear_backward(r, s->dnormed, s->wide, s->normed, PARAM_IN_PROJ, PARAM_ROLES, r->n_in, h,
-                        2 * e);
+    run_linear_backward(
+        r, PARAM_IN_PROJ, r->n_in,
+        (struct linear_backward_args){.dx = s->dnormed, .dy = s->wide, .x = s->normed});
     run_norm_backward(r, s->dnormed);
 }
 

@@ -49,16 +49,17 @@ static void down_forward(struct layer_run *r)
     a.state = r->state;
     r->ops->frames_gather(r->be, &a);
     if (r->out)
-        run_linear(r, r->out, r->tape->frames, PARAM_WEIGHT, PARAM_BIAS, r->n_out,
-                   r->layer->width_in * r->layer->pool, r->layer->width);
+        run_linear(r, PARAM_WEIGHT, r->n_out,
+                   (struct linear_args){.y = r->out, .x = r->tape->frames});
 }
 
 /* What a down-pool reads was always pushed as a skip: its gradient is added to. */
 static void down_backward(struct layer_run *r)
 {
     const struct layer *l = r->layer;
-    run_linear_backward(r, r->scratch.wide, r->dout, r->tape->frames, PARAM_WEIGHT, PARAM_BIAS,
-                        r->n_out, l->width_in * l->pool, l->width);
+    run_linear_backward(
+        r, PARAM_WEIGHT, r->n_out,
+        (struct linear_backward_args){.dx = r->scratch.wide, .dy = r->dout, .x = r->tape->frames});
     struct frames_args a = down_view(r);
     a.frames = r->scratch.wide;
     a.x = r->scratch.dnormed;
@@ -98,11 +99,9 @@ static struct frames_args up_view(const struct layer_run *r)
 
 static void up_forward(struct layer_run *r)
 {
-    const struct layer *l = r->layer;
     if (!r->out) /* the backward needs nothing but what was read */
         return;
-    run_linear(r, r->scratch.wide, r->in, PARAM_WEIGHT, PARAM_BIAS, r->n_in, l->width_in,
-               l->width * l->pool);
+    run_linear(r, PARAM_WEIGHT, r->n_in, (struct linear_args){.y = r->scratch.wide, .x = r->in});
     struct frames_args a = up_view(r);
     a.x = r->out;
     a.add = r->skip;
@@ -112,13 +111,13 @@ static void up_forward(struct layer_run *r)
 
 static void up_backward(struct layer_run *r)
 {
-    const struct layer *l = r->layer;
     struct frames_args a = up_view(r);
     a.x = (float *)r->dout;
     a.state = r->dstate;
     r->ops->frames_emit_backward(r->be, &a);
-    run_linear_backward(r, r->din, r->scratch.wide, r->in, PARAM_WEIGHT, PARAM_BIAS, r->n_in,
-                        l->width_in, l->width * l->pool);
+    run_linear_backward(
+        r, PARAM_WEIGHT, r->n_in,
+        (struct linear_backward_args){.dx = r->din, .dy = r->scratch.wide, .x = r->in});
 }
 
 const struct layer_functions layer_down = {down_cut_tape, down_cut_scratch, down_forward,

@@ -60,8 +60,8 @@ static void forward(struct layer_run *r)
     struct scan_args scan = scan_view(r);
     r->ops->scan(r->be, &scan);
     r->ops->gelu(r->be, r->scratch.normed, r->tape->gated, n);
-    run_linear(r, r->tape->projected, r->scratch.normed, PARAM_OUT, PARAM_OUT_BIAS, r->n_in, h,
-               2 * h);
+    run_linear(r, PARAM_OUT, r->n_in,
+               (struct linear_args){.y = r->tape->projected, .x = r->scratch.normed});
     if (r->out)
         r->ops->glu(r->be, r->out, r->tape->projected, r->in, r->skip, r->n_batch * r->n_in, h);
 }
@@ -73,8 +73,9 @@ static void backward(struct layer_run *r)
     int64_t n = (int64_t)r->n_batch * r->n_in * h;
     r->ops->glu_backward(r->be, s->wide, r->dout, r->tape->projected, r->n_batch * r->n_in, h);
     r->ops->gelu(r->be, s->normed, r->tape->gated, n);
-    run_linear_backward(r, s->dgated, s->wide, s->normed, PARAM_OUT, PARAM_OUT_BIAS, r->n_in, h,
-                        2 * h);
+    run_linear_backward(
+        r, PARAM_OUT, r->n_in,
+        (struct linear_backward_args){.dx = s->dgated, .dy = s->wide, .x = s->normed});
     r->ops->gelu_backward(r->be, s->dgated, s->dgated, r->tape->gated, n);
     struct scan_backward_args a = {
         .forward = scan_view(r),
