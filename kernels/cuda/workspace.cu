@@ -34,12 +34,17 @@ static size_t layer_backward_workspace(const struct plan *plan, const struct lay
     return bytes;
 }
 
-/* A forward needs none. */
 static size_t op_workspace(struct backend *be, const struct plan *plan, int n_batch, int64_t n_time,
                            bool backward)
 {
     size_t bytes = squares_workspace();
-    for (int i = 0; backward && i < plan->n_layers; i++)
-        bytes = larger(bytes, layer_backward_workspace(plan, &plan->layers[i], n_batch, n_time));
+    for (int i = 0; i < plan->n_layers; i++) {
+        const struct layer *layer = &plan->layers[i];
+        if (layer->kind == LAYER_MIXER)
+            bytes =
+                larger(bytes, scan_workspace(layer, n_batch, n_time / plan->rate[layer->tier] + 1));
+        if (backward)
+            bytes = larger(bytes, layer_backward_workspace(plan, layer, n_batch, n_time));
+    }
     return bytes;
 }
