@@ -1,0 +1,517 @@
+/*
+ * The backward scan: see scan.h and, for the names, the formula of the CPU's scan_reverse.h:
+ * with G the gradient of h_t and g = conj(a_t) G its share for h_(t-1), for a = exp(dt A),
+ *   dC = dy conj(h_t), dB = G dt u, du = Re(G conj(B)) dt + D dy,
+ *   ddt = Re(G conj(B)) u + Re(g conj(h_(t-1)) conj(A)), dA = sum_t dt g conj(h_(t-1));
+ * complex state: 2 dy in place of dy, except in D's terms. Static mixers: dt = 1, and the gradient
+ * of the decay is sum_t G conj(h_(t-1)).
+ *
+ * The gradient that enters a segment from behind is found as the forward finds states: a march
+ * from zero, a recurrence over the segments. Then a block walks the chunks of its segment from the
+ * last: it marches forward from the chunk's entering state and keeps the state every K::sub ticks,
+ * then takes these stretches from the last, makes their states again, in registers, and goes back
+ * over them.
+ *
+ * Sums over channels (dB, dC) are made a warp, a block, then over the blocks; those of parameters
+ * a segment, then over all segments. No order depends on the device.
+ */
+#include "kernels/cuda/scan.h"
+
+/* The gradient that each segment sends to the one before it, if none comes from behind. */
+template <class K>
+static __global__ void __launch_bounds__(SCAN_THREADS)
+    scan_back_ends_kernel(struct scan_args a, struct scan_segments seg, const float *dy)
+{
+    GPU_SMEM(float, q);
+    float *dt = q + K::tile, *bc = dt + K::tile;
+    const struct scan_lane lane = scan_lane_of<K>();
+    const int64_t b = blockIdx.z, begin = blockIdx.y * seg.ticks;
+    const int64_t end = begin + seg.ticks < a.n_time ? begin + seg.ticks : a.n_time;
+    struct scan_numbers<K> k;
+    float g[K::states][K::parts] = {}, product[K::states][K::parts] = {};
+    scan_coef_read(k, lane, a);
+#pragma unroll
+    for (int r = 0; r < K::states; r++)
+        product[r][0] = 1.0f;
+    for (int64_t t0 = (end - 1) / SCAN_TICKS * SCAN_TICKS; t0 >= begin; t0 -= SCAN_TICKS) {
+        const int n = scan_ticks_of(end - t0);
+        const int64_t row = b * a.n_time + t0;
+        __syncthreads();
+        scan_stage<K>(NULL, dt, q, bc, a, dy, row, n);
+        __syncthreads();
+#pragma unroll 2
+        for (int t = n - 1; t >= 0; t--) {
+            const int at = t * K::channels + lane.channel;
+            const float qt = K::parts * q[at];
+            scan_fetch_c(k, scan_bc_row<K>(bc, a, row, t), lane, a.n_state);
+            scan_decay(k, K::selective ? dt[at] : 1.0f);
+#pragma unroll
+            for (int r = 0; r < K::states; r++) {
+                g[r][0] += qt * k.c[0][r];
+                if constexpr (K::is_complex)
+                    g[r][1] -= qt * k.c[1][r];
+            }
+            scan_go_back<K>(g, k.a);
+            scan_multiply<K>(product, k.a);
+        }
+    }
+    const int64_t at = scan_segment_at(a, seg, b, blockIdx.y);
+    scan_write<K>(seg.ends + at, g, lane, a);
+    scan_write<K>(seg.decays + at, product, lane, a);
+}
+
+/* --- one tick back ---------------------------------------------------------------------------- */
+
+/* V values of each lane summed over the warp's channels, the lanes O, O/2, ... L apart: each lane
+   is left with its share, from number lane/L times the share on. */
+template <int V, int O, int L> CUDA_DEV void scan_sum_channels(float *v)
+{
+    if constexpr (O >= L) {
+        const bool upper = threadIdx.x & O;
+#pragma unroll
+        for (int i = 0; i < V / 2; i++) {
+            const float mine = upper ? v[i + V / 2] : v[i];
+            const float other = upper ? v[i] : v[i + V / 2];
+            v[i] = mine + __shfl_xor_sync((unsigned)ALL_LANES, other, O);
+        }
+        scan_sum_channels<V / 2, O / 2, L>(v);
+    }
+}
+
+/* The sums of x and y over a channel's lanes: x's in its lower half, y's in its upper. */
+template <int L> CUDA_DEV float scan_sum_pair(float x, float y)
+{
+    const bool upper = threadIdx.x & (L / 2);
+    float sum = (upper ? y : x) + __shfl_xor_sync((unsigned)ALL_LANES, upper ? x : y, L / 2);
+#pragma unroll
+    for (int lanes = L / 4; lanes > 0; lanes /= 2)
+        sum += __shfl_xor_sync((unsigned)ALL_LANES, sum, lanes);
+    return sum;
+}
+
+static constexpr float SCAN_LN2 = 0.693147181f;
+static constexpr float SCAN_QUARTER = 1.57079633f; /* radians */
+
+/* A tick's own: its output's gradient, its dt, and what the state's input was multiplied by. */
+struct scan_tick {
+    float q, dt, in;
+};
+
+/* What a lane finds at a tick. */
+struct scan_found {
+    float input; /* Re(G conj(B)) */
+    float pole;  /* Re(g conj(h_(t-1)) conj(A)) */
+};
+
+/* One tick back: g from the gradient of h_t without dy's share to that of h_(t-1). h: the state
+   before the tick, now: after it. dcoef: sums over the ticks; dbc: Re dB, Im dB, Re dC, Im dC of
+   the lane's states; selective. */
+template <class K>
+CUDA_DEV struct scan_found
+scan_back(float (&g)[K::states][K::parts], float (&dcoef)[K::states][K::step], float *dbc,
+          const struct scan_numbers<K> &k, struct scan_tick tick,
+          const float (&h)[K::states][K::parts], const float (&now)[K::states][K::parts])
+{
+    const float q = K::parts * tick.q;
+    struct scan_found found = {0.0f, 0.0f};
+    float turn = 0.0f;
+#pragma unroll
+    for (int r = 0; r < K::states; r++) {
+        /* the imaginary parts are 0, and go when compiled, if the state is real */
+        const float ar = k.a[r][0], ai = K::is_complex ? k.a[r][K::parts - 1] : 0.0f;
+        const float hr = h[r][0], hi = K::is_complex ? h[r][K::parts - 1] : 0.0f;
+        float gr = g[r][0] + q * k.c[0][r], gi = 0.0f;
+        found.input += gr * k.b[0][r];
+        if constexpr (K::is_complex) {
+            gi = g[r][1] - q * k.c[1][r];
+            found.input += gi * k.b[1][r];
+        }
+        const float br = ar * gr + ai * gi, bi = ar * gi - ai * gr;
+        const float values[2] = {gr * tick.in, gi * tick.in};
+        const float outputs[2] = {q * now[r][0], K::is_complex ? -q * now[r][K::parts - 1] : 0.0f};
+        if constexpr (K::selective) {
+            const float wr = br * hr + bi * hi, wi = bi * hr - br * hi;
+            found.pole += wr * k.pole[r][0];
+            dcoef[r][0] += wr * tick.dt;
+            if constexpr (K::is_complex) {
+                turn += wi * k.pole[r][1];
+                dcoef[r][1] += wi * tick.dt;
+            }
+#pragma unroll
+            for (int p = 0; p < K::parts; p++) {
+                dbc[p * K::states + r] = values[p];
+                dbc[(K::parts + p) * K::states + r] = outputs[p];
+            }
+        } else {
+            const float decays[2] = {gr * hr + gi * hi, gi * hr - gr * hi};
+#pragma unroll
+            for (int p = 0; p < K::parts; p++) {
+                dcoef[r][p] += decays[p];
+                dcoef[r][K::parts + p] += values[p];
+                dcoef[r][2 * K::parts + p] += outputs[p];
+            }
+        }
+        g[r][0] = br;
+        if constexpr (K::is_complex)
+            g[r][1] = bi;
+    }
+    found.pole = found.pole * SCAN_LN2 + turn * SCAN_QUARTER;
+    return found;
+}
+
+/* --- the kernel ------------------------------------------------------------------------------- */
+
+/* Where a launch's sums go. */
+struct scan_sums {
+    float *dbc; /* (groups, B, T, width of a row of bc), ld_dbc between rows */
+    int64_t ld_dbc;
+    float *parameters; /* (B, segments) rows of dcoef (E, N, step), dd (E), ddt_bias (E) */
+};
+
+/* The shared memory of a block, in floats from its beginning. */
+template <class K> struct scan_back_smem {
+    static constexpr int u = 0, dt = u + K::tile, q = dt + K::tile, s = q + K::tile;
+    static constexpr int input = s + K::tile, pole = input + K::tile, bc = pole + K::tile;
+    static constexpr int dbc = bc + K::bc_size; /* (warps, sub) rows of bc */
+    static constexpr int kept = dbc + (K::selective ? SCAN_WARPS * K::sub * K::bc : 0); /* states */
+    static constexpr int size = kept + SCAN_TICKS / K::sub * K::states * K::parts * SCAN_THREADS;
+    static_assert(size * sizeof(float) <= 163 * 1024, "shared memory of sm_80");
+};
+
+/* From the entering state h through n staged ticks, keeping it every K::sub; the sums of C h too if
+   there is a gate. */
+template <class K>
+CUDA_DEV void scan_keep(float *smem, float (&h)[K::states][K::parts], struct scan_numbers<K> &k,
+                        const struct scan_args &a, struct scan_lane lane, int64_t row, int n)
+{
+    typedef scan_back_smem<K> M;
+    for (int t = 0; t < n; t++) {
+        const int at = t * K::channels + lane.channel;
+        if (t % K::sub == 0) {
+            float *kept = smem + M::kept + t / K::sub * K::states * K::parts * SCAN_THREADS;
+#pragma unroll
+            for (int i = 0; i < K::states * K::parts; i++)
+                kept[i * SCAN_THREADS + (int)threadIdx.x] = h[i / K::parts][i % K::parts];
+        }
+        const float *bc_row = scan_bc_row<K>(smem + M::bc, a, row, t);
+        const float delta = K::selective ? smem[M::dt + at] : 1.0f;
+        scan_fetch_b(k, bc_row, lane, a.n_state);
+        scan_decay(k, delta);
+        scan_advance(h, k, delta * smem[M::u + at]);
+        if (a.z) {
+            scan_fetch_c(k, bc_row, lane, a.n_state);
+            const float s = scan_output<K>(h, k);
+            if (lane.state == 0)
+                smem[M::s + at] = s;
+        }
+    }
+}
+
+/* Back over ticks t0 .. t0+K::sub-1 of the n staged. */
+template <class K>
+CUDA_DEV void scan_stretch_back(float *smem, float (&g)[K::states][K::parts],
+                                float (&dcoef)[K::states][K::step], struct scan_numbers<K> &k,
+                                const struct scan_args &a, struct scan_lane lane, int64_t row,
+                                int t0, int n)
+{
+    typedef scan_back_smem<K> M;
+    float h[K::sub + 1][K::states][K::parts];
+    float decay[K::selective ? K::sub : 1][K::states][K::parts];
+    const float *kept = smem + M::kept + t0 / K::sub * K::states * K::parts * SCAN_THREADS;
+#pragma unroll
+    for (int i = 0; i < K::states * K::parts; i++)
+        h[0][i / K::parts][i % K::parts] = kept[i * SCAN_THREADS + (int)threadIdx.x];
+#pragma unroll
+    for (int j = 0; j < K::sub; j++) {
+#pragma unroll
+        for (int i = 0; i < K::states * K::parts; i++)
+            h[j + 1][i / K::parts][i % K::parts] = h[j][i / K::parts][i % K::parts];
+        if (t0 + j < n) {
+            const int at = (t0 + j) * K::channels + lane.channel;
+            const float delta = K::selective ? smem[M::dt + at] : 1.0f;
+            scan_fetch_b(k, scan_bc_row<K>(smem + M::bc, a, row, t0 + j), lane, a.n_state);
+            scan_decay(k, delta);
+            scan_advance(h[j + 1], k, delta * smem[M::u + at]);
+            if constexpr (K::selective)
+#pragma unroll
+                for (int i = 0; i < K::states * K::parts; i++)
+                    decay[j][i / K::parts][i % K::parts] = k.a[i / K::parts][i % K::parts];
+        }
+    }
+#pragma unroll
+    for (int j = K::sub - 1; j >= 0; j--)
+        if (t0 + j < n) { /* of all threads alike */
+            const int at = (t0 + j) * K::channels + lane.channel;
+            const float *bc_row = scan_bc_row<K>(smem + M::bc, a, row, t0 + j);
+            const float delta = K::selective ? smem[M::dt + at] : 1.0f;
+            const struct scan_tick tick = {smem[M::q + at], delta, delta * smem[M::u + at]};
+            float dbc[2 * K::parts * K::states];
+            scan_fetch_b(k, bc_row, lane, a.n_state);
+            scan_fetch_c(k, bc_row, lane, a.n_state);
+            if constexpr (K::selective)
+#pragma unroll
+                for (int i = 0; i < K::states * K::parts; i++)
+                    k.a[i / K::parts][i % K::parts] = decay[j][i / K::parts][i % K::parts];
+            const struct scan_found found = scan_back<K>(g, dcoef, dbc, k, tick, h[j], h[j + 1]);
+            const float sum = scan_sum_pair<K::lanes>(found.input, found.pole);
+            if (lane.state % (K::lanes / 2) == 0)
+                smem[(lane.state == 0 ? M::input : M::pole) + at] = sum;
+            if constexpr (K::selective) {
+                constexpr int share = 2 * K::parts * K::states * K::lanes / WARP;
+                float *to = smem + M::dbc + ((int)threadIdx.x / WARP * K::sub + j) * K::bc;
+                scan_sum_channels<2 * K::parts * K::states, WARP / 2, K::lanes>(dbc);
+#pragma unroll
+                for (int i = 0; i < share; i++) {
+                    const int v = (int)threadIdx.x % WARP / K::lanes * share + i;
+                    to[v / K::states * K::width + lane.n0 + v % K::states] = dbc[i];
+                }
+            }
+        }
+}
+
+/* dB and dC of the block's channels at the same ticks: the sum over its warps. */
+template <class K>
+CUDA_DEV void scan_store_dbc(const float *smem, const struct scan_args &a,
+                             const struct scan_sums &sums, int64_t row, int t0, int n)
+{
+    const float *dbc = smem + scan_back_smem<K>::dbc;
+    float *to = sums.dbc + blockIdx.x * a.n_batch * a.n_time * sums.ld_dbc;
+    for (int i = (int)threadIdx.x; i < K::sub * K::bc; i += SCAN_THREADS) {
+        const int t = i / K::bc, which = i % K::bc / K::width, state = i % K::width;
+        float sum = dbc[i];
+#pragma unroll
+        for (int w = 1; w < SCAN_WARPS; w++)
+            sum += dbc[w * K::sub * K::bc + i];
+        if (t0 + t < n && state < a.n_state)
+            to[(row + t0 + t) * sums.ld_dbc + which * a.n_state + state] = sum;
+    }
+}
+
+/* What a thread sums over the ticks of its own channel (threadIdx.x % K::channels). */
+struct scan_channel_sums {
+    float d, bias;
+};
+
+/* Gradients of the activations of n ticks, from what the lanes found. */
+template <class K>
+CUDA_DEV void scan_store_chunk(const float *smem, const struct scan_backward_args &a,
+                               struct scan_channel_sums &sums, int64_t row, int n)
+{
+    typedef scan_back_smem<K> M;
+    const struct scan_args &f = a.forward;
+    const int e = (int)blockIdx.x * K::channels + (int)threadIdx.x % K::channels;
+    if (e >= f.inner)
+        return;
+    const float d = f.d[e];
+#pragma unroll
+    for (int j = 0; j < scan_share<K>::size; j++) {
+        const int i = (int)threadIdx.x + j * SCAN_THREADS;
+        if (i / K::channels >= n)
+            continue;
+        const int64_t t = row + i / K::channels, at = t * f.inner + e;
+        const float u = smem[M::u + i], q = smem[M::q + i], input = smem[M::input + i];
+        if constexpr (K::selective) {
+            const float dt = smem[M::dt + i];
+            /* softplus' slope 1/(1 + e^-x) is 1 - e^-dt */
+            const float ddt = (input * u + smem[M::pole + i]) * -expm1f(-dt);
+            a.du[at] = input * dt + d * q;
+            a.ddt_raw[at] = ddt;
+            sums.bias += ddt;
+        } else {
+            a.du[at] = input + d * q;
+        }
+        sums.d += q * u;
+        if (f.z) {
+            const float z = f.z[t * f.ld_z + e], sigmoid = scan_sigmoid(z);
+            a.dz[t * a.ld_dz + e] =
+                a.dy[at] * (smem[M::s + i] + d * u) * (sigmoid + z * sigmoid * (1.0f - sigmoid));
+        }
+    }
+}
+
+/* The block's row of parameter gradients. */
+template <class K>
+CUDA_DEV void scan_store_sums(float *smem, float *to, const float (&dcoef)[K::states][K::step],
+                              struct scan_channel_sums sums, struct scan_lane lane,
+                              const struct scan_args &a)
+{
+    const int64_t size = (int64_t)a.inner * a.n_state * K::step;
+#pragma unroll
+    for (int r = 0; r < K::states; r++)
+#pragma unroll
+        for (int i = 0; i < K::step; i++) {
+            /* a selective tick's exponent is in units of ln 2 and quarter turns */
+            const float unit = !K::selective ? 1.0f : i == 0 ? SCAN_LN2 : SCAN_QUARTER;
+            if (lane.e < a.inner && lane.n0 + r < a.n_state)
+                to[((int64_t)lane.e * a.n_state + lane.n0 + r) * K::step + i] = dcoef[r][i] * unit;
+        }
+    __syncthreads();
+    smem[threadIdx.x] = sums.d;
+    smem[SCAN_THREADS + threadIdx.x] = sums.bias;
+    __syncthreads();
+    const int e = (int)blockIdx.x * K::channels + (int)threadIdx.x;
+    if ((int)threadIdx.x < K::channels && e < a.inner) {
+        float d = 0.0f, bias = 0.0f;
+        for (int i = (int)threadIdx.x; i < SCAN_THREADS; i += K::channels) {
+            d += smem[i];
+            bias += smem[SCAN_THREADS + i];
+        }
+        to[size + e] = d;
+        to[size + a.inner + e] = bias;
+    }
+}
+
+template <class K>
+static __global__ void __launch_bounds__(SCAN_THREADS)
+    scan_backward_kernel(struct scan_backward_args a, struct scan_segments seg,
+                         struct scan_sums sums)
+{
+    GPU_SMEM(float, smem);
+    typedef scan_back_smem<K> M;
+    const struct scan_args &f = a.forward;
+    const struct scan_lane lane = scan_lane_of<K>();
+    const int64_t b = blockIdx.z, begin = blockIdx.y * seg.ticks;
+    const int64_t end = begin + seg.ticks < f.n_time ? begin + seg.ticks : f.n_time;
+    const int64_t chunks = (f.n_time + SCAN_TICKS - 1) / SCAN_TICKS;
+    float *dstate = a.dstate + b * f.ld_state;
+    struct scan_numbers<K> k;
+    struct scan_channel_sums own = {0.0f, 0.0f};
+    float g[K::states][K::parts], dcoef[K::states][K::step] = {};
+    scan_coef_read(k, lane, f);
+    scan_read<K>(g, seg.n > 1 ? seg.ends + scan_segment_at(f, seg, b, blockIdx.y) : dstate, lane,
+                 f);
+    for (int64_t t0 = (end - 1) / SCAN_TICKS * SCAN_TICKS; t0 >= begin; t0 -= SCAN_TICKS) {
+        const int n = scan_ticks_of(end - t0);
+        const int64_t row = b * f.n_time + t0;
+        const int64_t chunk = (b * chunks + t0 / SCAN_TICKS) * f.inner * f.n_state * K::parts;
+        float h[K::states][K::parts];
+        __syncthreads();
+        scan_stage<K>(smem + M::u, smem + M::dt, smem + M::q, smem + M::bc, f, a.dy, row, n);
+        scan_read<K>(h, f.entering + chunk, lane, f);
+        __syncthreads();
+        scan_keep<K>(smem, h, k, f, lane, row, n);
+        for (int t = (n - 1) / K::sub * K::sub; t >= 0; t -= K::sub) {
+            scan_stretch_back<K>(smem, g, dcoef, k, f, lane, row, t, n);
+            if constexpr (K::selective) {
+                __syncthreads();
+                scan_store_dbc<K>(smem, f, sums, row, t, n);
+                __syncthreads();
+            }
+        }
+        __syncthreads();
+        scan_store_chunk<K>(smem, a, own, row, n);
+    }
+    if (begin == 0)
+        scan_write<K>(dstate, g, lane, f);
+    const int64_t row = (int64_t)f.inner * (f.n_state * K::step + 2);
+    scan_store_sums<K>(smem, sums.parameters + (b * seg.n + blockIdx.y) * row, dcoef, own, lane, f);
+}
+
+/* --- the operation ---------------------------------------------------------------------------- */
+
+/* dbc = the sum over the groups of channels. */
+static __global__ void __launch_bounds__(ENTRY_THREADS)
+    scan_dbc_kernel(float *dbc, int64_t ld_dbc, const float *parts, int n_parts, int64_t n_rows,
+                    int width)
+{
+    for (int64_t i = first_entry(); i < n_rows * width; i += entry_stride()) {
+        float sum = 0.0f;
+#pragma unroll 4
+        for (int p = 0; p < n_parts; p++)
+            sum += parts[p * n_rows * width + i];
+        dbc[i / width * ld_dbc + i % width] = sum;
+    }
+}
+
+template <class K>
+static void scan_back_run(struct cuda_backend *cuda, const struct scan_backward_args *a)
+{
+    const struct scan_args *f = &a->forward;
+    struct scan_segments seg = scan_cut(f->n_batch, f->n_time, f->inner, f->n_state);
+    const int64_t n_segments = (int64_t)f->n_batch * seg.n;
+    const int64_t groups = scan_groups(f->inner, f->n_state);
+    const int64_t states = n_segments * f->inner * f->n_state * K::parts;
+    const int64_t n_coef = (int64_t)f->inner * f->n_state * K::step;
+    const int64_t row = n_coef + 2 * f->inner, n_rows = f->n_batch * f->n_time;
+    const int width = 2 * K::parts * f->n_state;
+    const dim3 grid((unsigned)groups, (unsigned)seg.n, (unsigned)f->n_batch);
+    seg.ends = reinterpret_cast<float *>(cuda->scratch);
+    seg.decays = seg.ends + states;
+    struct scan_sums sums = {a->dbc, a->ld_dbc, seg.decays + states};
+    if (K::selective && groups > 1) {
+        sums.dbc = sums.parameters + n_segments * row;
+        sums.ld_dbc = width;
+    }
+    if (seg.n > 1) {
+        GPU_LAUNCH((scan_back_ends_kernel<K>), grid, SCAN_THREADS,
+                   (2 * K::tile + K::bc_size) * sizeof(float), cuda->stream, *f, seg, a->dy);
+        cuda_launched(cuda, "scan_back_ends");
+        scan_carry(cuda, f, seg, a->dstate, true);
+    }
+    const size_t smem = scan_back_smem<K>::size * sizeof(float);
+    if (smem > 48 * 1024) /* what a kernel may have without asking */
+        cuda_keep_error(cuda,
+                        cudaFuncSetAttribute(scan_backward_kernel<K>,
+                                             cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                             (int)smem),
+                        "scan_backward: shared memory");
+    GPU_LAUNCH((scan_backward_kernel<K>), grid, SCAN_THREADS, smem, cuda->stream, *a, seg, sums);
+    cuda_launched(cuda, "scan_backward");
+    if (sums.dbc != a->dbc) {
+        GPU_LAUNCH(scan_dbc_kernel, entry_grid(n_rows * width), ENTRY_THREADS, 0, cuda->stream,
+                   a->dbc, a->ld_dbc, sums.dbc, (int)groups, n_rows, width);
+        cuda_launched(cuda, "scan_dbc");
+    }
+    partials_add(cuda, a->dcoef, sums.parameters, row, n_segments, n_coef);
+    if (a->dd)
+        partials_add(cuda, a->dd, sums.parameters + n_coef, row, n_segments, f->inner);
+    if (K::selective && a->ddt_bias)
+        partials_add(cuda, a->ddt_bias, sums.parameters + n_coef + f->inner, row, n_segments,
+                     f->inner);
+}
+
+static size_t scan_backward_workspace(const struct layer *layer, int n_batch, int64_t n_time)
+{
+    const bool selective = layer->mixer == MIXER_SELECTIVE;
+    const int parts = layer->complex_state ? 2 : 1;
+    const int step = scan_step_of(selective, layer->complex_state);
+    const int64_t groups = scan_groups(layer->inner, layer->n_state);
+    int64_t floats = scan_segments_most(layer, n_batch, n_time) * layer->inner *
+                     (layer->n_state * (2 * parts + step) + 2);
+    if (selective && groups > 1)
+        floats += groups * n_batch * n_time * 2 * parts * layer->n_state;
+    return (size_t)floats * sizeof(float);
+}
+
+template <bool Selective, bool Complex>
+static void scan_back_run_width(struct cuda_backend *cuda, const struct scan_backward_args *a)
+{
+    switch (scan_lanes_of(a->forward.n_state)) {
+    case 4:
+        scan_back_run<scan_kind<Selective, Complex, 4, 4>>(cuda, a);
+        break;
+    case 16:
+        scan_back_run<scan_kind<Selective, Complex, 4, 16>>(cuda, a);
+        break;
+    default:
+        scan_back_run<scan_kind<Selective, Complex, 8, 32>>(cuda, a);
+    }
+}
+
+static void op_scan_backward(struct backend *be, const struct scan_backward_args *a)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    const struct scan_args *f = &a->forward;
+    if (f->n_batch == 0 || f->n_time == 0)
+        return;
+    if (f->n_state > SCAN_STATES_MAX)
+        cuda_keep_error(cuda, cudaErrorInvalidValue, "scan_backward: too many states");
+    else if (f->mixer == MIXER_SELECTIVE && f->complex_state)
+        scan_back_run_width<true, true>(cuda, a);
+    else if (f->mixer == MIXER_SELECTIVE)
+        scan_back_run_width<true, false>(cuda, a);
+    else if (f->complex_state)
+        scan_back_run_width<false, true>(cuda, a);
+    else
+        scan_back_run_width<false, false>(cuda, a);
+}
