@@ -1,11 +1,6 @@
 #define _GNU_SOURCE
-#include "app/train.h"
-
-#include "app/size.h"
 #include "app/stop.h"
-#include "app/take.h"
-#include "app/valid.h"
-#include "audio/loader.h"
+#include "app/training.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -17,30 +12,6 @@
 #include <time.h>
 
 enum { BATCHES_AHEAD = 3 };
-
-/* What has happened since the last line of the log. */
-struct window {
-    double nats, seconds;
-    int64_t n_targets, n_samples, n_steps;
-    double seconds_a_step; /* of the last windows, for the time that is left */
-};
-
-struct training {
-    const struct train_job *job;
-    const struct settings *s;
-    struct backend *backend;
-    struct net net;
-    struct trainer trainer;
-    struct loader *loader;
-    struct valid valid;
-    struct progress progress;
-    struct provenance from;
-    char from_data[FILE_PATH_MAX];
-    struct window window;
-    double valid_bits;  /* NAN: none yet */
-    bool validated;     /* at this very step */
-    int64_t saved_step; /* of the last checkpoint */
-};
 
 static double now_s(void)
 {
@@ -137,11 +108,6 @@ static bool due(const struct training *t, int64_t every)
     return t->progress.step % every == 0 || t->progress.step == t->s->steps;
 }
 
-static double hours_heard(const struct training *t)
-{
-    return (double)t->progress.heard / (double)t->s->sample_rate / 3600;
-}
-
 /* Takes one optimiser step; counts what came of it. */
 static bool train_one(struct training *t, struct train_result *result)
 {
@@ -164,56 +130,10 @@ static bool train_one(struct training *t, struct train_result *result)
         w->n_targets += result->n_targets;
     }
     if (p->skipped_in_row == t->s->max_skipped)
-        return error_set("%lld steps in a row had no finite gradient, up to step %lld: the last "
-                         "checkpoint is step-%lld in %s; try a lower train.lr",
-                         (long long)p->skipped_in_row, (long long)p->step, (long long)t->saved_step,
-                         t->job->run->path);
+        return error_set("%lld steps in a row had no finite gradient, up to step %lld; what %s has "
+                         "is from before them; try a lower train.lr",
+                         (long long)p->skipped_in_row, (long long)p->step, t->job->run->path);
     return true;
-}
-
-static double bits_of(const struct window *w)
-{
-    return w->n_targets > 0 ? w->nats / log(2) / (double)w->n_targets : NAN;
-}
-
-static void status_show(struct training *t, const struct train_result *result)
-{
-    const struct progress *p = &t->progress;
-    const struct window *w = &t->window;
-    char left[32], valid[32] = "";
-    double a_step = w->seconds_a_step > 0 ? w->seconds_a_step : w->seconds / (double)w->n_steps;
-    if (isfinite(t->valid_bits))
-        snprintf(valid, sizeof(valid), "  valid %.4f", t->valid_bits);
-    log_status(p->step == t->s->steps,
-               "step %lld/%lld  %.4f bits%s  lr %.2g  gradient %.3g  heard %.2f h  %.3gk samples/s"
-               "  %s left",
-               (long long)p->step, (long long)t->s->steps, bits_of(w), valid, result->lr,
-               result->grad_norm, hours_heard(t), (double)w->n_samples / w->seconds / 1e3,
-               time_format(left, sizeof(left), a_step * (double)(t->s->steps - p->step)));
-}
-
-static void set_real(json_t *line, const char *key, double value)
-{
-    json_object_set_new(line, key, isfinite(value) ? json_real(value) : json_null());
-}
-
-static bool log_write(struct training *t, const struct train_result *result)
-{
-    const struct progress *p = &t->progress;
-    struct window *w = &t->window;
-    json_t *line = json_pack("{s:I}", "step", (json_int_t)p->step);
-    set_real(line, "bits", bits_of(w));
-    if (t->validated)
-        set_real(line, "valid_bits", t->valid_bits);
-    set_real(line, "lr", result->lr);
-    set_real(line, "grad_norm", result->grad_norm);
-    set_real(line, "hours", hours_heard(t));
-    set_real(line, "samples_per_s", (double)w->n_samples / w->seconds);
-    json_object_set_new(line, "skipped", json_integer(p->skipped));
-    double a_step = w->seconds / (double)w->n_steps;
-    *w = (struct window){
-        .seconds_a_step = w->seconds_a_step > 0 ? 0.7 * w->seconds_a_step + 0.3 * a_step : a_step};
-    return run_log(t->job->run, line);
 }
 
 /* Validation bits of the averaged weights; a new best is kept as a checkpoint of its own. */
@@ -250,63 +170,18 @@ static bool save(struct training *t)
     return true;
 }
 
-/* What the model sounds like now, always with the same noise, going through the labels. */
-static bool listen(struct training *t)
-{
-    char folder[FILE_PATH_MAX], model_path[FILE_PATH_MAX], path[FILE_PATH_MAX], name[64];
-    char comment[64];
-    int labels[CONFIG_LABELS_MAX], n_labels = t->net.config.n_labels;
-    for (int i = 0; i < n_labels; i++)
-        labels[i] = (int)((t->progress.step / t->s->sample_every + i) % n_labels);
-    struct take_job job = {
-        .n_samples = (int64_t)(t->s->seconds * (double)t->s->sample_rate),
-        .labels = labels,
-        .n_labels = n_labels,
-        .sampling = {.seed = (uint64_t)t->s->seed,
-                     .temperature = (float)t->s->temperature,
-                     .top_p = (float)t->s->top_p,
-                     .guidance = n_labels > 0 ? (float)t->s->guidance : 1},
-    };
-    if (job.n_samples == 0)
-        job.n_samples = t->s->clip == CLIP_WHOLE ? t->s->clip_samples : 10 * t->s->sample_rate;
-    snprintf(name, sizeof(name), "step-%lld.wav", (long long)t->progress.step);
-    snprintf(comment, sizeof(comment), "step %lld, seed %lld", (long long)t->progress.step,
-             (long long)t->s->seed);
-    struct writer_options options = {
-        .rate = (int)t->s->sample_rate, .software = HISS_VERSION, .comment = comment};
-    struct hiss_model *model = NULL;
-    struct writer *writer = NULL;
-    struct take_result result;
-    _Atomic int64_t made = 0;
-    bool ok =
-        path_join(folder, t->job->run->path, "samples") && folder_make(folder) &&
-        path_join(path, folder, name) && path_join(model_path, folder, ".model.safetensors") &&
-        model_write(model_path, &t->trainer, &t->progress, &t->from) &&
-        (model = hiss_model_open(model_path, t->job->backend, t->job->n_threads)) &&
-        (writer = writer_open(path, &options)) && take_make(model, &job, writer, &made, &result);
-    if (ok && result.n == job.n_samples)
-        ok = writer_close(writer);
-    else
-        writer_discard(writer);
-    hiss_model_close(model);
-    char why[ERROR_TEXT_MAX];
-    snprintf(why, sizeof(why), "%s", error_text());
-    path_remove(model_path);
-    return ok || error_set("%s", why);
-}
-
 /* What is due after a step. Trouble with files is no reason to lose the training. */
 static bool after_step(struct training *t, const struct train_result *result)
 {
     struct progress *p = &t->progress;
-    status_show(t, result);
+    report_status(t, result);
     if (due(t, t->s->valid_every) && !validate(t))
         return false;
     double best_before = p->best_bits;
     bool best = t->validated && t->valid_bits < best_before;
     if (best)
         p->best_bits = t->valid_bits;
-    if ((due(t, t->s->log_every) || t->validated) && !log_write(t, result))
+    if ((due(t, t->s->log_every) || t->validated) && !report_log(t, result))
         log_warn("%s", error_text());
     /* In a row of skipped steps the weights may be spoilt already: what is there stays. */
     bool keeps = best || (due(t, t->s->checkpoint_every) && p->skipped_in_row == 0);
@@ -317,35 +192,9 @@ static bool after_step(struct training *t, const struct train_result *result)
         log_warn("no checkpoint at step %lld, training goes on: %s", (long long)p->step,
                  error_text());
     }
-    if (due(t, t->s->sample_every) && !listen(t))
+    if (due(t, t->s->sample_every) && !training_listen(t))
         log_warn("no sound sample at step %lld: %s", (long long)p->step, error_text());
     return true;
-}
-
-static void say_start(const struct training *t)
-{
-    const struct train_job *job = t->job;
-    int n_threads = job->n_threads > 0 ? job->n_threads : thread_count_available();
-    log_info("model: %.4g M weights, %d labels, %lld Hz; %s, %d thread%s; run %s",
-             (double)t->net.plan.n_weights / 1e6, t->net.config.n_labels,
-             (long long)t->s->sample_rate, t->backend->ops->name, n_threads,
-             n_threads == 1 ? "" : "s", job->run->path);
-    if (t->progress.step > 0)
-        log_info("resumed at step %lld", (long long)t->progress.step);
-}
-
-static void say_end(const struct training *t)
-{
-    const struct progress *p = &t->progress;
-    const char *path = t->job->run->path;
-    if (p->skipped > 0)
-        log_info("%lld steps had no finite gradient and were skipped", (long long)p->skipped);
-    if (p->step < t->s->steps)
-        log_info("stopped at step %lld; hiss train --run %s goes on%s", (long long)p->step, path,
-                 p->step > t->saved_step ? " from an earlier one" : "");
-    else
-        log_info("done: %lld steps, best validation %.4f bits a sample; hiss generate %s",
-                 (long long)p->step, p->best_bits, path);
 }
 
 bool train_run(const struct train_job *job)
@@ -353,7 +202,7 @@ bool train_run(const struct train_job *job)
     struct training t;
     bool ok = training_open(&t, job);
     if (ok)
-        say_start(&t);
+        report_start(&t);
     while (ok && t.progress.step < t.s->steps && !stop_requested()) {
         struct train_result result;
         ok = train_one(&t, &result) && after_step(&t, &result);
@@ -362,7 +211,7 @@ bool train_run(const struct train_job *job)
     if (ok && t.progress.step > t.saved_step && t.progress.skipped_in_row == 0)
         ok = save(&t);
     if (ok)
-        say_end(&t);
+        report_end(&t);
     training_close(&t);
     return ok;
 }

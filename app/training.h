@@ -1,0 +1,48 @@
+/*
+ * A training run in progress: what train.c drives, train_report.c tells, and listen.c makes
+ * audible.
+ *
+ * Main thread.
+ */
+#ifndef HISS_APP_TRAINING_H
+#define HISS_APP_TRAINING_H
+
+#include "app/train.h"
+#include "app/valid.h"
+#include "audio/loader.h"
+
+/* What has happened since the last line of the log. */
+struct window {
+    double nats, seconds;
+    int64_t n_targets, n_samples, n_steps;
+    double seconds_a_step; /* of the last windows, for the time that is left */
+};
+
+struct training {
+    const struct train_job *job;
+    const struct settings *s;
+    struct backend *backend;
+    struct net net;
+    struct trainer trainer;
+    struct loader *loader;
+    struct valid valid;
+    struct progress progress;
+    struct provenance from;
+    char from_data[FILE_PATH_MAX];
+    struct window window;
+    double valid_bits;  /* NAN: none yet */
+    bool validated;     /* at this very step */
+    int64_t saved_step; /* of the last checkpoint */
+};
+
+/* The status line; a line of the log, which begins a new window; the first and last words. */
+void report_status(const struct training *t, const struct train_result *result);
+bool report_log(struct training *t, const struct train_result *result);
+void report_start(const struct training *t);
+void report_end(const struct training *t);
+
+/* Writes samples/step-N.wav: what the model sounds like now, always with the same noise, going
+   through the labels. False with error_text. */
+bool training_listen(struct training *t);
+
+#endif
