@@ -14,6 +14,7 @@ bad() {
     [ -s out ] && tr -cd '[:print:]\n' <out | cut -c 1-200 | sed 's/^/  out: /' | head -5
     [ -s err ] && sed 's/^/  err: /' err | tail -5
     n_failed=$((n_failed + 1))
+    [ $n_failed -lt 10 ] || { echo "ten failures: no more"; exit 1; }
 }
 
 # works COMMAND...: exit 0. Standard output is left in `out`, standard error in `err`.
@@ -125,8 +126,10 @@ says '"fate":"padded".*"label":"low"' a/index.ndjson
 
 # Ten steps, resumed for ten more, with another number of threads: the same bits as twenty.
 works train data --preset ./micro.ini --run b --steps 10 --threads 2
+printf '{"step":15,"bits":1}\n{"torn' >>b/log.ndjson # as a crash leaves it
 works train --run b --steps 20 --set train.log_every=1
 says 'resumed at step 10' err
+grep -qE 'torn|"bits":1}' b/log.ndjson && bad "the log keeps lines from after the checkpoint"
 for f in model.safetensors train.safetensors progress.json; do same a/step-20/$f b/step-20/$f; done
 same a/samples/step-20.wav b/samples/step-20.wav
 says '^steps = 20$' b/settings.ini
@@ -145,6 +148,13 @@ says 'stopped at step [0-9]+; hiss train --run .*c goes on' err
 last=$(ls -d c/step-* | sed 's/.*-//' | sort -n | tail -1)
 works train --run c --steps $((last + 5)) && there c/step-$((last + 5))/train.safetensors
 [ "$(ls -d c/step-*.part 2>/dev/null)" = "" ] || bad "a half checkpoint stays"
+"$hiss" train --run c --steps 1M >out 2>err &
+pid=$!
+while kill -0 $pid 2>/dev/null && [ "$(wc -l <c/log.ndjson)" -lt 40 ]; do sleep 0.05; done
+kill -KILL $pid
+wait $pid 2>/dev/null
+last=$(ls -d c/step-*[0-9] | sed 's/.*-//' | sort -n | tail -1)
+works train --run c --steps $((last + 5)) && there c/step-$((last + 5))/train.safetensors
 
 # Precedence: preset, --config, --set and options.
 printf '[train]\nsteps = 4\nbatch = 3\nseed = 5\n' >over.ini
