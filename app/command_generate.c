@@ -63,7 +63,7 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
         {"prompt", 'p', OPTION_TEXT, &w->prompt, "FILE", 0, 0,
          "sound to go on from, any format and rate (default: none)"},
         {"with-prompt", 0, OPTION_FLAG, &w->with_prompt, NULL, 0, 0,
-         "write the prompt before what follows it"},
+         "write the prompt before what follows it (default: only what follows)"},
         {"count", 'n', OPTION_COUNT, &w->count, "N", 1, 1e6, "takes to make (default 1)"},
         {"keep", 'k', OPTION_COUNT, &w->keep, "N", 1, 1e6,
          "keep only the best so many of them (default: all)"},
