@@ -2,7 +2,7 @@
  * The forward scan: see scan.h. With more than one segment, three launches: what each segment
  * leaves from zero, the states that enter them, the outputs.
  */
-#include "kernels/cuda/scan.h"
+#include "kernels/cuda/scan_stage.h"
 
 /* A lane's march through n staged ticks from row `row` on, from zero: to the state left and the
    product of the decays. */
