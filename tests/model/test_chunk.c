@@ -24,15 +24,25 @@ struct fixture {
     struct net net;
     uint8_t codes[N_BATCH][N_TIME];
     int32_t labels[N_BATCH];
+    uint8_t *codes_there; /* backend memory, N_BATCH * N_TIME */
+    int32_t *labels_there;
 };
+
+/* HISS_TEST_BACKEND names another backend than the CPU. */
+static const char *backend_name(void)
+{
+    const char *name = getenv("HISS_TEST_BACKEND");
+    return name && *name ? name : "cpu";
+}
 
 static void fixture_open(struct fixture *f, const struct kind *k, int n_threads)
 {
     struct config config;
     kind_config(&config, k);
     *f = (struct fixture){.name = k->name};
-    f->be = backend_open("cpu", n_threads);
-    assert_non_null(f->be);
+    f->be = backend_open(backend_name(), n_threads);
+    if (!f->be)
+        fail_msg("%s", error_text());
     if (!net_open(&f->net, &config, f->be))
         fail_msg("%s", error_text());
     float *weights = calloc((size_t)f->net.plan.weights_size, sizeof *weights);
@@ -44,10 +54,16 @@ static void fixture_open(struct fixture *f, const struct kind *k, int n_threads)
         for (int t = 0; t < N_TIME; t++)
             f->codes[b][t] = (uint8_t)random_word(1, (uint64_t)t, (uint32_t)b, RANDOM_CROP, 0);
     }
+    f->codes_there = backend_alloc(f->be, sizeof f->codes);
+    f->labels_there = backend_alloc(f->be, sizeof f->labels);
+    assert_true(f->codes_there && f->labels_there);
+    backend_upload(f->be, f->labels_there, f->labels, sizeof f->labels);
 }
 
 static void fixture_close(struct fixture *f)
 {
+    backend_free(f->be, f->codes_there);
+    backend_free(f->be, f->labels_there);
     net_close(&f->net);
     backend_close(f->be);
 }
@@ -71,14 +87,17 @@ static void run_parts(struct fixture *f, const int *parts, float **logits, float
         uint8_t in[N_BATCH * N_TIME];
         for (int b = 0; b < N_BATCH; b++)
             memcpy(in + b * n, f->codes[b] + t, (size_t)n);
-        const float *made = chunk_forward(&chunk, &state, in, f->labels, n);
+        backend_upload(f->be, f->codes_there, in, (size_t)(N_BATCH * n));
+        const float *made = chunk_forward(&chunk, &state, f->codes_there, f->labels_there, n);
         for (int b = 0; b < N_BATCH; b++)
-            memcpy(*logits + ((size_t)b * N_TIME + (size_t)t) * PLAN_CODES,
-                   made + (size_t)(b * n) * PLAN_CODES, sizeof(float) * (size_t)n * PLAN_CODES);
+            backend_download(f->be, *logits + ((size_t)b * N_TIME + (size_t)t) * PLAN_CODES,
+                             made + (size_t)(b * n) * PLAN_CODES,
+                             sizeof(float) * (size_t)n * PLAN_CODES);
         t += n;
     }
-    assert_true(backend_sync(f->be));
-    memcpy(*final, state.data, sizeof(float) * N_BATCH * (size_t)size);
+    backend_download(f->be, *final, state.data, sizeof(float) * N_BATCH * (size_t)size);
+    if (!backend_sync(f->be))
+        fail_msg("%s", error_text());
     chunk_close(&chunk);
     state_close(&state, &f->net);
 }
@@ -161,7 +180,8 @@ static void test_first_heard(void **unused)
         struct fixture f;
         fixture_open(&f, &kinds[k], 1);
         const struct plan *plan = &f.net.plan;
-        float *weights = malloc((size_t)plan->weights_size * sizeof *weights);
+        size_t bytes = (size_t)plan->weights_size * sizeof(float);
+        float *weights = malloc(bytes), *louder = malloc(bytes);
         net_get_weights(&f.net, weights);
         float *logits, *state;
         run_parts(&f, whole, &logits, &state);
@@ -172,12 +192,14 @@ static void test_first_heard(void **unused)
             int64_t first = 0;
             for (int tier = 1; tier <= l->tier + 1; tier++)
                 first += l->up_shift * plan->rate[tier];
-            struct param *p = &plan->params[l->param[PARAM_BIAS]];
+            const struct param *p = &plan->params[l->param[PARAM_BIAS]];
+            memcpy(louder, weights, bytes);
             for (int64_t j = 0; j < p->size; j++)
-                f.net.weights[p->offset + j] += 1;
+                louder[p->offset + j] += 1;
+            net_set_weights(&f.net, louder);
             float *changed, *changed_state;
             run_parts(&f, whole, &changed, &changed_state);
-            memcpy(f.net.weights, weights, (size_t)plan->weights_size * sizeof *weights);
+            net_set_weights(&f.net, weights);
             if (first > N_TIME)
                 first = N_TIME;
             assert_memory_equal(logits, changed, (size_t)first * PLAN_CODES * sizeof(float));
@@ -188,13 +210,14 @@ static void test_first_heard(void **unused)
             free(changed_state);
         }
         free(weights);
+        free(louder);
         free(logits);
         free(state);
         fixture_close(&f);
     }
 }
 
-/* The same bits for any number of threads, forward and backward. */
+/* The same bits for any number of threads, and on every run, forward and backward. */
 static void test_threads(void **unused)
 {
     for (int k = 0; k < n_kinds; k++) {
@@ -206,21 +229,29 @@ static void test_threads(void **unused)
             size_t n_logits = (size_t)N_BATCH * N_TIME * PLAN_CODES;
             fixture_open(&f, &kinds[k], n_threads);
             size_t n_grads = (size_t)f.net.plan.weights_size;
-            float *grads = calloc(n_grads, sizeof *grads);
+            float *grads_there = backend_alloc(f.be, n_grads * sizeof(float));
             assert_true(chunk_open(&chunk, &f.net, N_BATCH, N_TIME, TAPE_ALL));
             assert_true(state_open(&state, &f.net, N_BATCH));
-            float *logits = chunk_forward(&chunk, &state, &f.codes[0][0], f.labels, N_TIME);
-            chunk_backward(&chunk, logits, NULL, grads);
+            assert_non_null(grads_there);
+            backend_upload(f.be, f.codes_there, f.codes, sizeof f.codes);
+            float *logits_there =
+                chunk_forward(&chunk, &state, f.codes_there, f.labels_there, N_TIME);
+            chunk_backward(&chunk, logits_there, NULL, grads_there);
+            float *grads = malloc(n_grads * sizeof *grads);
+            float *logits = malloc(n_logits * sizeof *logits);
+            backend_download(f.be, grads, grads_there, n_grads * sizeof *grads);
+            backend_download(f.be, logits, logits_there, n_logits * sizeof *logits);
             assert_true(backend_sync(f.be));
             if (!first_grads) {
                 first_grads = grads;
-                first_logits = malloc(n_logits * sizeof *first_logits);
-                memcpy(first_logits, logits, n_logits * sizeof *logits);
+                first_logits = logits;
             } else {
                 assert_memory_equal(first_grads, grads, n_grads * sizeof *grads);
                 assert_memory_equal(first_logits, logits, n_logits * sizeof *logits);
                 free(grads);
+                free(logits);
             }
+            backend_free(f.be, grads_there);
             chunk_close(&chunk);
             state_close(&state, &f.net);
             fixture_close(&f);

@@ -1,7 +1,7 @@
 /*
  * The network against the float64 reference of tests/reference: logits, loss, state, every gradient
  * and ten optimiser steps, for every kind of network in the fixtures. argv[1]: the folder of
- * fixtures.
+ * fixtures. HISS_TEST_BACKEND names another backend than the CPU.
  */
 #include "base/error.h"
 #include "kernels/cpu/cpu.h"
@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 static const char *fixtures;
+static const char *backend_name = "cpu";
 
 /* One case: a model, what the reference found, and a backend to compare on. */
 struct parity {
@@ -81,8 +82,9 @@ static void parity_open(struct parity *p, const char *name, const struct ops *op
     snprintf(path, sizeof path, "%s/%s/expected.safetensors", fixtures, name);
     if (!safetensors_open(&p->expected, path))
         fail_msg("%s", error_text());
-    p->be = backend_open("cpu", 2);
-    assert_non_null(p->be);
+    p->be = backend_open(backend_name, 2);
+    if (!p->be)
+        fail_msg("%s", error_text());
     if (ops)
         p->be->ops = ops;
     if (!net_open(&p->net, &p->model.config, p->be))
@@ -137,49 +139,84 @@ static void check_gradients(const struct parity *p, const float *grads)
     }
 }
 
+/* A block of backend memory that holds what is given. */
+static void *there(const struct parity *p, const void *data, size_t bytes)
+{
+    void *memory = backend_alloc(p->be, bytes);
+    if (!memory)
+        fail_msg("%s", error_text());
+    backend_upload(p->be, memory, data, bytes);
+    return memory;
+}
+
+/* check_tensor of backend memory. */
+static void check_there(const struct parity *p, const char *name, const float *memory, int64_t n,
+                        double bound)
+{
+    float *got = malloc((size_t)n * sizeof *got + 1);
+    backend_download(p->be, got, memory, (size_t)n * sizeof *got);
+    check_tensor(p, name, got, n, bound);
+    free(got);
+}
+
 static void check_forward_and_backward(struct parity *p, enum tape tape)
 {
     struct net *net = &p->net;
     struct backend *be = p->be;
     int64_t rows = p->n_batch * p->n_time, size = net->plan.state_size;
+    size_t state_bytes = (size_t)(p->n_batch * size) * sizeof(float);
+    size_t weight_bytes = (size_t)net->plan.weights_size * sizeof(float);
     struct chunk chunk;
     struct state state;
     uint8_t *in = expected_bytes(p, "in"), *target = expected_bytes(p, "target");
     uint8_t *mask = expected_bytes(p, "mask");
     int32_t *labels = expected_labels(p);
     float *state_in = expected_floats(p, "state_in", p->n_batch * size);
-    float *dstate = expected_floats(p, "dstate_out", p->n_batch * size);
-    float *grads = calloc((size_t)net->plan.weights_size, sizeof *grads);
-    float *nats = malloc((size_t)rows * sizeof *nats);
+    float *dstate_out = expected_floats(p, "dstate_out", p->n_batch * size);
+    float *grads = calloc(1, weight_bytes), *nats = calloc((size_t)rows, sizeof *nats);
     double n_targets = 0, loss = 0;
     for (int64_t i = 0; i < rows; i++)
         n_targets += mask[i];
 
+    void *in_there = there(p, in, (size_t)rows), *target_there = there(p, target, (size_t)rows);
+    void *mask_there = there(p, mask, (size_t)rows);
+    void *labels_there = there(p, labels, (size_t)p->n_batch * sizeof *labels);
+    float *dstate = there(p, dstate_out, state_bytes), *grads_there = there(p, grads, weight_bytes);
+    float *nats_there = there(p, nats, (size_t)rows * sizeof *nats);
+
     assert_true(chunk_open(&chunk, net, p->n_batch, p->n_time, tape));
     assert_true(state_open(&state, net, p->n_batch));
-    memcpy(state.data, state_in, (size_t)(p->n_batch * size) * sizeof(float));
+    backend_upload(be, state.data, state_in, state_bytes);
     state.n = (int64_t)expected_number(p, "n0");
 
-    float *logits = chunk_forward(&chunk, &state, in, labels, p->n_time);
-    check_tensor(p, "logits", logits, rows * PLAN_CODES, 2e-5);
-    check_tensor(p, "state_out", state.data, p->n_batch * size, 2e-5);
+    float *logits = chunk_forward(&chunk, &state, in_there, labels_there, p->n_time);
+    check_there(p, "logits", logits, rows * PLAN_CODES, 2e-5);
+    check_there(p, "state_out", state.data, p->n_batch * size, 2e-5);
 
-    be->ops->cross_entropy(be, &(struct cross_entropy_args){.nats = nats,
+    be->ops->cross_entropy(be, &(struct cross_entropy_args){.nats = nats_there,
                                                             .dlogits = logits,
                                                             .logits = logits,
-                                                            .targets = target,
-                                                            .mask = mask,
+                                                            .targets = target_there,
+                                                            .mask = mask_there,
                                                             .scale = (float)(1 / n_targets),
                                                             .n_rows = rows});
+    backend_download(be, nats, nats_there, (size_t)rows * sizeof *nats);
     for (int64_t i = 0; i < rows; i++)
         loss += (double)nats[i] / n_targets;
     float loss32 = (float)loss;
     check_tensor(p, "loss", &loss32, 1, 1e-5);
 
-    chunk_backward(&chunk, logits, dstate, grads);
+    chunk_backward(&chunk, logits, dstate, grads_there);
+    backend_download(be, grads, grads_there, weight_bytes);
     check_gradients(p, grads);
-    check_tensor(p, "grad.state_in", dstate, p->n_batch * size, 1e-4);
+    check_there(p, "grad.state_in", dstate, p->n_batch * size, 1e-4);
+    if (!backend_sync(be))
+        fail_msg("%s: %s", p->name, error_text());
 
+    void *const memory[] = {in_there, target_there, mask_there, labels_there,
+                            dstate,   grads_there,  nats_there};
+    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+        backend_free(be, memory[i]);
     chunk_close(&chunk);
     state_close(&state, net);
     free(in);
@@ -187,7 +224,7 @@ static void check_forward_and_backward(struct parity *p, enum tape tape)
     free(mask);
     free(labels);
     free(state_in);
-    free(dstate);
+    free(dstate_out);
     free(grads);
     free(nats);
 }
@@ -313,6 +350,8 @@ static void test_forward_and_backward(void **unused)
 
 static void test_forward_and_backward_base(void **unused)
 {
+    if (strcmp(backend_name, "cpu") != 0)
+        skip();
     each_case(one_step, &cpu_ops_base);
 }
 
@@ -339,6 +378,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s FIXTURES\n", argv[0]);
         return 2;
     }
+    const char *name = getenv("HISS_TEST_BACKEND");
+    if (name && *name)
+        backend_name = name;
     fixtures = argv[1];
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
