@@ -7,6 +7,7 @@
 #include "app/prompt.h"
 #include "app/stop.h"
 #include "app/takes.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -270,13 +271,6 @@ static bool takes_keep(struct generate *g, const struct take_result *results)
     return ok;
 }
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void say_end(const struct generate *g, const struct take_result *results, double seconds)
 {
     double made = 0;
@@ -319,9 +313,9 @@ static bool generate_run(struct generate *g)
     struct take_result *results = calloc((size_t)w->count, sizeof(*results));
     if (!results)
         return error_set("out of memory for %lld takes", (long long)w->count);
-    double start = now_s();
+    double start = clock_s();
     bool ok = takes_run(&job, results);
-    double seconds = now_s() - start;
+    double seconds = clock_s() - start;
     if (ok && w->keep > 0 && w->keep < w->count && !stop_requested())
         ok = takes_keep(g, results);
     if (ok)

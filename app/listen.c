@@ -35,7 +35,8 @@ bool training_listen(struct training *t)
         path_join(folder, t->job->run->path, "samples") && folder_make(folder) &&
         path_join(path, folder, name) && path_join(model_path, folder, ".model.safetensors") &&
         model_write(model_path, &t->trainer, &t->progress, &t->from) &&
-        (model = hiss_model_open(model_path, t->job->backend, t->job->n_threads)) &&
+        /* not the run's backend: single samples are the CPU's strength */
+        (model = hiss_model_open(model_path, "auto", t->job->n_threads)) &&
         (writer = writer_open(path, &options)) && take_make(model, &job, writer, &made, &result);
     if (ok && result.n == job.n_samples)
         ok = writer_close(writer);

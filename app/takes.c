@@ -2,6 +2,7 @@
 #include "app/takes.h"
 
 #include "app/stop.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -71,22 +72,15 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void work_watch(struct work *w)
 {
     const struct takes_job *job = w->job;
-    double start = now_s(), rate = job->rate;
+    double start = clock_s(), rate = job->rate;
     double total = (double)job->take.n_samples * (double)job->n_takes / rate;
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
     while (atomic_load(&w->n_working) > 0) {
         nanosleep(&pause, NULL);
-        double made = (double)atomic_load(&w->made) / rate, past = now_s() - start;
+        double made = (double)atomic_load(&w->made) / rate, past = clock_s() - start;
         log_status(false, "%.1f of %.1f s, %.2f x real time", made, total, made / past);
     }
     log_status_end();

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "app/stop.h"
 #include "app/training.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -9,16 +10,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { BATCHES_AHEAD = 3 };
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool labels_copy(struct config *config, const struct dataset *data)
 {
@@ -111,7 +104,7 @@ static bool due(const struct training *t, int64_t every)
 /* Takes one optimiser step; counts what came of it. */
 static bool train_one(struct training *t, struct train_result *result)
 {
-    double start = now_s();
+    double start = clock_s();
     const struct batch *batch = loader_next(t->loader);
     if (!batch || !trainer_step(&t->trainer, batch->codes, batch->mask, batch->labels, result))
         return false;
@@ -122,7 +115,7 @@ static bool train_one(struct training *t, struct train_result *result)
     p->skipped += result->skipped;
     p->skipped_in_row = result->skipped ? p->skipped_in_row + 1 : 0;
     t->validated = false;
-    w->seconds += now_s() - start;
+    w->seconds += clock_s() - start;
     w->n_steps++;
     w->n_samples += batch->n_rows * batch->n_samples;
     if (!result->skipped) {

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "base/log.h"
 
+#include "base/clock.h"
+
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -8,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { LINE_MAX_BYTES = 4096, COLUMNS_DEFAULT = 80 };
@@ -22,13 +23,6 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char status[LINE_MAX_BYTES]; /* "": there is no status line */
 static bool status_drawn;           /* as it is now */
 static double status_time = -1e9;   /* when it was last drawn or printed */
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool on_terminal(void)
 {
@@ -70,7 +64,7 @@ static void status_draw(void)
     /* The last column stays free: text in it makes some terminals wrap. */
     fprintf(stderr, "\r%.*s\033[K", text_fit(status, columns - 1), status);
     status_drawn = true;
-    status_time = now_s();
+    status_time = clock_s();
 }
 
 static void message_print(const char *mark, const char *text)
@@ -124,14 +118,14 @@ void log_status(bool force, const char *format, ...)
 
     pthread_mutex_lock(&lock);
     bool terminal = on_terminal();
-    double waited = now_s() - status_time;
+    double waited = clock_s() - status_time;
     memcpy(status, text, sizeof status);
     status_drawn = false;
     if (terminal && (force || waited >= redraw_s)) {
         status_draw();
     } else if (!terminal && (force || waited >= LOG_INTERVAL_S)) {
         fprintf(stderr, "%s\n", status);
-        status_time = now_s();
+        status_time = clock_s();
     }
     pthread_mutex_unlock(&lock);
 }
