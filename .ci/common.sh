@@ -1,12 +1,12 @@
-# What the two commands and .ci/run share: packages, the build, stages with their seconds.
-# Sourced by scripts that have set `top` to the root of the tree.
+# What the two commands and .ci/run share: packages, the build, the tests, stages and their count.
+# Sourced by bash scripts that have set `top` to the root of the tree and stand in it.
 
 packages_build="gcc libc6-dev meson ninja-build pkg-config libsndfile1-dev libsoxr-dev libfftw3-dev
     libjansson-dev libinih-dev libpopt-dev libmd-dev"
-packages_test="libcmocka-dev python3-minimal python3-numpy sox libsox-fmt-all espeak-ng flac"
-packages_ci="clang clang-format libclang-rt-dev shellcheck"
+packages_test="libcmocka-dev python3-numpy sox libsox-fmt-base locales"
+packages_ci="clang clang-format libclang-rt-dev shellcheck espeak-ng"
 
-# install PACKAGE...: only what is missing, as root or by sudo; nothing if all is there.
+# install_packages PACKAGE...: only what is missing, as root or by sudo; nothing if all is there.
 install_packages() {
     missing=""
     for package in "$@"; do
@@ -23,21 +23,66 @@ install_packages() {
         as_root=sudo
     fi
     echo "installing:$missing"
+    # shellcheck disable=SC2086
     $as_root apt-get update -qq &&
         $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
             $missing >/dev/null
 }
 
-# build FOLDER [MESON OPTIONS]: sets up and builds; an existing folder is used again.
+# build_tree FOLDER [MESON OPTIONS]: sets up and builds. An existing folder keeps its objects and
+# the options that are not named.
 build_tree() {
     folder=$1
     shift
-    [ -f "$folder/build.ninja" ] || meson setup "$folder" "$top" "$@" >"$folder.setup.log" 2>&1 || {
+    if [ -f "$folder/build.ninja" ]; then set -- --reconfigure "$@"; fi
+    meson setup "$folder" "$top" "$@" >"$folder.setup.log" 2>&1 || {
         cat "$folder.setup.log" >&2
         return 1
     }
     ninja -C "$folder" --quiet
 }
 
-# Seconds since the epoch, and how long ago that was.
+# run_tests FOLDER [MESON TEST OPTIONS]: a case that a test had to leave out is a failure too.
+run_tests() {
+    folder=$1
+    shift
+    # Decimal commas must change nothing: such a locale, for the tests alone.
+    mkdir -p "$folder/locale" &&
+        localedef -i de_DE -f UTF-8 "$folder/locale/de_DE.UTF-8" &&
+        LOCPATH=$top/$folder/locale meson test -C "$folder" --no-rebuild --print-errorlogs \
+            --timeout-multiplier 5 "$@" || return
+    if grep -F 'SKIPPED ]' "$folder/meson-logs/testlog.txt"; then return 1; fi
+}
+
+# Seconds since the epoch.
 now() { date +%s; }
+
+passed=0 failed=0
+
+# stage NAME COMMAND...: runs it without input. What it counted itself, as meson or as one of these
+# scripts, is added up; a stage that counted nothing is one test. No failure goes uncounted.
+stage() {
+    name=$1
+    shift
+    echo "=== $name"
+    began=$(now)
+    log=$(mktemp)
+    "$@" </dev/null 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    read -r n_ok n_bad <<<"$(awk '
+        /^Ok:/ {ok += $NF}
+        /^(Fail|Timeout|Unexpected Pass|Skipped):/ {bad += $NF}
+        /^[0-9]+ passed, [0-9]+ failed$/ {ok = $1; bad = $3}
+        END {print ok + 0, bad + 0}' "$log")"
+    rm -f "$log"
+    if [ "$status" -ne 0 ] && [ "$n_bad" -eq 0 ]; then n_bad=1; fi
+    if [ "$n_ok" -eq 0 ] && [ "$n_bad" -eq 0 ]; then n_ok=1; fi
+    passed=$((passed + n_ok)) failed=$((failed + n_bad))
+    echo "--- $name: $(($(now) - began)) s, $n_ok passed, $n_bad failed"
+}
+
+# The last line of every run, and its exit status.
+finish() {
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+}

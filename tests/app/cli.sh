@@ -3,7 +3,8 @@
 # few hundred weights on it, and holds every command to its exit code, its files and its messages.
 set -u
 hiss=$(realpath "$1")
-export HISS_PRESETS=$(realpath "$2") LC_ALL=C
+HISS_PRESETS=$(realpath "$2") LC_ALL=C
+export HISS_PRESETS LC_ALL
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
