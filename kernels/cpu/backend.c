@@ -6,6 +6,7 @@
 #include "kernels/cpu/cpu.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -52,11 +53,27 @@ static void cpu_close(struct backend *be)
     free(be);
 }
 
+/* Bytes the machine can still give; SIZE_MAX if it does not say. Linux hands out more than it has
+   and kills who uses it, so a large block is compared with this before it is asked for. */
+static size_t memory_available(void)
+{
+    FILE *file = fopen("/proc/meminfo", "r");
+    size_t available = SIZE_MAX;
+    char line[128];
+    unsigned long long kib;
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+            available = (size_t)kib * 1024;
+    if (file)
+        fclose(file);
+    return available;
+}
+
 static void *cpu_alloc(struct backend *be, size_t bytes)
 {
     size_t align = bytes >= HUGE_BLOCK ? HUGE_PAGE : ARENA_ALIGN;
     void *memory = NULL;
-    if (bytes <= SIZE_MAX - align) {
+    if (bytes <= SIZE_MAX - align && (bytes < HUGE_BLOCK || bytes < memory_available())) {
         size_t size = bytes ? (bytes + align - 1) / align * align : align;
         memory = aligned_alloc(align, size);
         if (memory && align == HUGE_PAGE)
