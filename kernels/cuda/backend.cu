@@ -173,18 +173,20 @@ static void set_ops(struct ops *o)
 static bool device_open(struct cuda_backend *cuda)
 {
     struct cudaDeviceProp device;
-    int n = 0;
+    int n = 0, driver = 0;
     cudaError_t error = cudaGetDeviceCount(&n);
-    if (error == cudaSuccess && n == 0)
-        return error_set("there is no CUDA device: use --backend cpu");
+    if (error != cudaSuccess && cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+        return error_set("CUDA: this machine has no NVIDIA driver; use --backend cpu");
     if (error != cudaSuccess)
-        return error_set("there is no CUDA device that can be used (%s): use --backend cpu",
+        return error_set("CUDA: no device can be used (%s); use --backend cpu",
                          cudaGetErrorString(error));
+    if (n == 0)
+        return error_set("CUDA: there is no device; use --backend cpu");
     if ((error = cudaSetDevice(0)) != cudaSuccess ||
         (error = cudaGetDeviceProperties(&device, 0)) != cudaSuccess)
-        return cuda_says("CUDA device 0 cannot be used", error);
+        return cuda_says("CUDA: device 0 cannot be used", error);
     if (device.major < 8)
-        return error_set("%s is too old: a CUDA device of compute capability 8.0 or later is "
+        return error_set("CUDA: %s is too old: a device of compute capability 8.0 or later is "
                          "needed, it has %d.%d",
                          device.name, device.major, device.minor);
     snprintf(cuda->name, sizeof cuda->name, "cuda %.100s", device.name);
@@ -208,7 +210,7 @@ struct backend *cuda_backend_open(void)
     if ((error = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)) != cudaSuccess ||
         (error = cudaHostAlloc(reinterpret_cast<void **>(&cuda->staging), STAGING_SIZE,
                                cudaHostAllocDefault)) != cudaSuccess) {
-        cuda_says("the CUDA device does not start", error);
+        cuda_says("CUDA: the device does not start", error);
         goto fail;
     }
     if (!blas_open(cuda) || !cuda_reserve(&cuda->base, squares_workspace()) ||
