@@ -153,8 +153,7 @@ static void eval_close(struct eval *e)
 {
     if (e->logits.file.file)
         npy_discard(&e->logits);
-    if (e->evaluator.net)
-        evaluator_close(&e->evaluator);
+    evaluator_close(&e->evaluator);
     if (e->net.be)
         net_close(&e->net);
     if (e->backend)

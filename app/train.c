@@ -87,8 +87,7 @@ static void training_close(struct training *t)
 {
     loader_close(t->loader);
     valid_close(&t->valid);
-    if (t->trainer.net)
-        trainer_close(&t->trainer);
+    trainer_close(&t->trainer);
     if (t->net.be)
         net_close(&t->net);
     if (t->backend)

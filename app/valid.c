@@ -34,8 +34,7 @@ bool valid_open(struct valid *v, const struct dataset *data, struct net *net, in
 
 void valid_close(struct valid *v)
 {
-    if (v->evaluator.net)
-        evaluator_close(&v->evaluator);
+    evaluator_close(&v->evaluator);
     free(v->codes);
     free(v->mask);
     free(v->x);

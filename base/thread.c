@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The ticket holds the number of the loop (high bits) and its next round (low bits). A worker takes
    a round by compare-and-swap, so one that slept through a loop can never take a round of another:
@@ -44,9 +45,9 @@ int thread_count_available(void)
 {
     cpu_set_t set;
     CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    int n = CPU_COUNT(&set);
+    int n = sched_getaffinity(0, sizeof set, &set) == 0
+                ? CPU_COUNT(&set)
+                : (int)sysconf(_SC_NPROCESSORS_ONLN); /* more of them than the set holds */
     return n > 0 ? n : 1;
 }
 

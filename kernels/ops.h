@@ -211,7 +211,8 @@ struct ops {
     const char *name; /* "cpu avx2", ... for `hiss info` and logs */
     int scan_chunk;   /* ticks between the states a forward scan keeps */
 
-    /* Bytes of scratch that the operations of this plan need, for backend_reserve. */
+    /* Bytes of scratch that the operations of this plan need for chunks of n_time samples or any
+       fewer, for backend_reserve. */
     size_t (*workspace)(struct backend *be, const struct plan *plan, int n_batch, int64_t n_time,
                         bool backward);
     /* Floats in a layer's coef, 0 if it is no mixer. */

@@ -1,5 +1,5 @@
 /*
- * The plan: a network as plain data. model/plan.c fills it from a configuration; forward, backward,
+ * The plan: a network as plain data. model/build.c fills it from a configuration; forward, backward,
  * initialiser, optimiser, model file, `hiss info`, the tests and the decode engines read it. The
  * architecture is written nowhere else.
  *

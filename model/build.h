@@ -24,7 +24,7 @@ struct plan_cost {
     double scan;     /* multiply-adds of recurrences, 4 a channel and state */
     double conv;     /* multiply-adds of convolutions */
     double weights;  /* fp32 bytes of weights touched */
-    double state;    /* bytes of state read and written */
+    double state;    /* bytes of mixers' state read and written */
 };
 void plan_cost(const struct plan *plan, struct plan_cost *cost);
 

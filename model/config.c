@@ -148,6 +148,11 @@ static double weights_estimate(const struct config *c)
     return total;
 }
 
+enum {
+    SINUSOIDAL_WIDTH_MAX = 2048, /* 2^(column/2) must be a number */
+    SUBLAYERS_MAX = 1024,        /* so that a training state's header fits its bound */
+};
+
 bool config_check(const struct config *c)
 {
     if (!range_check("sample_rate", c->sample_rate, 1000, 384000) ||
@@ -169,8 +174,12 @@ bool config_check(const struct config *c)
     if ((unsigned)c->clip_mode >= CLIP_MODES || (unsigned)c->layout >= LAYOUTS ||
         (unsigned)c->embedding >= EMBEDDINGS)
         return error_set("clip.mode, layout or embedding is unknown");
-    if (!(c->norm_eps >= 0 && c->norm_eps <= 0.1f))
-        return error_set("norm_eps is %g, which is not in 0 to 0.1", (double)c->norm_eps);
+    if (!(c->norm_eps > 0 && c->norm_eps <= 0.1f))
+        return error_set("norm_eps is %g, which is not above 0 and at most 0.1",
+                         (double)c->norm_eps);
+    if (c->embedding == EMBEDDING_SINUSOIDAL && c->d_model > SINUSOIDAL_WIDTH_MAX)
+        return error_set("embedding sinusoidal needs a d_model of at most %d, not %d",
+                         SINUSOIDAL_WIDTH_MAX, c->d_model);
     int64_t product = 1;
     for (int k = 0; k < c->n_pools; k++) {
         if (!range_check("pool", c->pool[k], 2, 1024))
@@ -185,6 +194,13 @@ bool config_check(const struct config *c)
     for (int i = 0; i < c->n_labels; i++)
         if (!label_check(c, i))
             return false;
+    int64_t n_sublayers = 0;
+    for (int k = 0; k <= c->n_pools; k++)
+        n_sublayers +=
+            (int64_t)c->tier[k].layers * (k < c->n_pools ? 2 : 1) * (c->tier[k].ff ? 2 : 1);
+    if (n_sublayers > SUBLAYERS_MAX)
+        return error_set("the model would have %lld layers; at most %d are allowed",
+                         (long long)n_sublayers, SUBLAYERS_MAX);
     double n_weights = weights_estimate(c);
     if (n_weights > weights_max)
         return error_set("the model would have about %.3g weights; at most %.3g are allowed, "

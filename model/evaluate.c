@@ -31,6 +31,8 @@ fail:
 
 void evaluator_close(struct evaluator *e)
 {
+    if (!e->net)
+        return;
     struct backend *be = e->net->be;
     chunk_close(&e->chunk);
     state_close(&e->state, e->net);
@@ -40,7 +42,7 @@ void evaluator_close(struct evaluator *e)
             backend_free(be, blocks[i]);
     free(e->host_nats);
     free(e->host_in);
-    *e = (struct evaluator){.net = e->net};
+    *e = (struct evaluator){0};
 }
 
 /* One chunk of at most max_time samples; `previous` is the code before it. */

@@ -123,7 +123,7 @@ int hiss_model_n_labels(const struct hiss_model *m)
 
 const char *hiss_model_label(const struct hiss_model *m, int label)
 {
-    return m->file.config.label[label];
+    return label >= 0 && label < m->file.config.n_labels ? m->file.config.label[label] : NULL;
 }
 
 int hiss_model_find_label(const struct hiss_model *m, const char *name)
@@ -303,19 +303,21 @@ static void step(struct hiss_stream *s)
     struct backend *be = s->model->be;
     size_t n = (size_t)s->n_streams;
     const float *logits = chunk_forward(&s->step, &s->state, s->codes, s->labels, 1);
-    be->ops->sample(be, &(struct sample_args){
-                            .codes = s->codes,
-                            .nats = s->nats,
-                            .logits = logits,
-                            .without_label = s->guided ? logits + n * PLAN_CODES : NULL,
-                            .sampling = {.seed = s->sampling.seed,
-                                         .temperature = s->sampling.temperature,
-                                         .top_p = s->sampling.top_p,
-                                         .guidance = s->sampling.guidance},
-                            .n = s->noise_n++,
-                            .first_stream = s->first_stream,
-                            .n_batch = s->n_streams,
-                        });
+    be->ops->sample(be,
+                    &(struct sample_args){
+                        .codes = s->codes,
+                        .nats = s->nats,
+                        .logits = logits,
+                        .without_label =
+                            s->guided && s->sampling.guidance != 1 ? logits + n * PLAN_CODES : NULL,
+                        .sampling = {.seed = s->sampling.seed,
+                                     .temperature = s->sampling.temperature,
+                                     .top_p = s->sampling.top_p,
+                                     .guidance = s->sampling.guidance},
+                        .n = s->noise_n++,
+                        .first_stream = s->first_stream,
+                        .n_batch = s->n_streams,
+                    });
     if (s->guided)
         backend_copy(be, s->codes + n, s->codes, n);
     backend_download(be, s->host_codes, s->codes, (size_t)s->n_rows);
@@ -379,7 +381,10 @@ struct saved_head {
 };
 
 static const char saved_magic[8] = {'h', 'i', 's', 's', 's', 't', 'a', 't'};
-enum { SAVED_VERSION = 1 };
+enum {
+    SAVED_VERSION = 1,
+    SAVED_N_BITS = 62, /* later samples could not be counted on */
+};
 
 size_t hiss_stream_state_size(const struct hiss_stream *s)
 {
@@ -418,10 +423,14 @@ static bool check_saved(const struct hiss_stream *s, const struct saved_head *he
         return error_set("the saved state holds %d streams%s; this stream has %d%s",
                          head->n_streams, head->guided ? ", guided" : "", s->n_streams,
                          s->guided ? ", guided" : "");
-    bool sane = head->n >= 0 && head->noise_n >= 0;
-    for (int i = 0; i < s->n_rows; i++)
+    int64_t n_max = INT64_C(1) << SAVED_N_BITS;
+    bool sane =
+        head->n >= 0 && head->n < n_max && head->noise_n >= head->n && head->noise_n < n_max;
+    for (int i = 0; i < s->n_rows; i++) {
+        int n_labels = i < s->n_streams ? hiss_model_n_labels(s->model) : 0;
         sane = sane && pairs[2 * i] >= 0 && pairs[2 * i] < PLAN_CODES && pairs[2 * i + 1] >= -1 &&
-               pairs[2 * i + 1] < hiss_model_n_labels(s->model);
+               pairs[2 * i + 1] < n_labels;
+    }
     if (!sane)
         return error_set("the saved state is damaged");
     return true;

@@ -46,7 +46,7 @@ const char *hiss_model_metadata(const struct hiss_model *m, const char *key); /*
 int64_t hiss_model_clip(const struct hiss_model *m); /* samples of a clip if the model sings clip by
                                                         clip; 0 if it goes on and on */
 int hiss_model_n_labels(const struct hiss_model *m);
-const char *hiss_model_label(const struct hiss_model *m, int label);
+const char *hiss_model_label(const struct hiss_model *m, int label); /* NULL: there is none */
 /* The label's number, or -1 with an error that lists the names. */
 int hiss_model_find_label(const struct hiss_model *m, const char *name);
 /* The settings the model recommends, seed 0. */

@@ -1,6 +1,6 @@
 /*
  * The kinds of layers from the inside: what chunk.c's walks call. Each kind cuts its memory, runs
- * forward and runs backward; a table by kind (layer_table) holds the three.
+ * forward and runs backward; layer_functions_of finds them by the kind.
  *
  * Inside model/ only.
  */
@@ -60,7 +60,7 @@ struct layer_functions {
     void (*forward)(struct layer_run *r);
     /* Gradients: grads +=, dstate in place. din: a layer that keeps the shape of what it reads
        (label, mixer, ff) finds the residual's part there (it may be dout's own memory) and adds
-       its own at the end; any other adds if layer->in_is_skip, else sets. */
+       its own at the end; up and head set it; down adds, as what it reads is always a skip. */
     void (*backward)(struct layer_run *r);
 };
 

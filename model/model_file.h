@@ -4,7 +4,7 @@
  * below may name a file, a step-N directory, or a run directory (its best, else its latest
  * checkpoint).
  *
- * Main thread.
+ * Any thread; no shared state.
  */
 #ifndef HISS_MODEL_MODEL_FILE_H
 #define HISS_MODEL_MODEL_FILE_H

@@ -222,8 +222,7 @@ static bool header_read(struct safetensors *st, FILE *file, int64_t size)
     return ok;
 }
 
-/* After the header was read and checked: so a hostile file cannot ask for memory it does not fill.
- */
+/* After the header was read and checked: memory is asked for as much as the file has bytes. */
 static bool data_read(struct safetensors *st, FILE *file)
 {
     if ((int64_t)st->n_data > data_max)

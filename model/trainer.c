@@ -94,7 +94,11 @@ fail:
 
 void trainer_close(struct trainer *t)
 {
+    if (!t->net)
+        return;
     struct backend *be = t->net->be;
+    if (t->average)
+        trainer_use_average(t, false);
     chunk_close(&t->chunk);
     state_close(&t->state, t->net);
     void *const blocks[] = {t->grads,        t->m,       t->v,    t->average, t->nats,
@@ -107,7 +111,7 @@ void trainer_close(struct trainer *t)
     free(t->host_codes);
     free(t->ranges);
     free(t->range_own_lr);
-    *t = (struct trainer){.net = t->net};
+    *t = (struct trainer){0};
 }
 
 double trainer_lr(const struct train_settings *s, int64_t step)
@@ -208,8 +212,9 @@ static void update(struct trainer *t, double lr)
 {
     struct backend *be = t->net->be;
     const struct train_settings *s = &t->settings;
+    double schedule = s->lr > 0 ? lr / s->lr : 0;
     for (int i = 0; i < t->n_ranges; i++)
-        t->ranges[i].lr = (float)(t->range_own_lr[i] > 0 ? t->range_own_lr[i] * lr / s->lr : lr);
+        t->ranges[i].lr = (float)(t->range_own_lr[i] > 0 ? t->range_own_lr[i] * schedule : lr);
     double warm = (1.0 + (double)t->n_updates) / (10.0 + (double)t->n_updates);
     be->ops->adamw(be, &(struct adamw_args){
                            .w = t->net->weights,
@@ -245,7 +250,7 @@ bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
     for (int b = 0; b < s->batch; b += s->micro_batch)
         result->nats += micro_train(t, codes + b * s->clip, mask + b * s->clip, labels + b, scale);
     be->ops->sum_squares(be, t->grad_norm_sq, t->grads, (int64_t)weights);
-    double norm_sq;
+    double norm_sq = NAN; /* what a failed download leaves: no update */
     backend_download(be, &norm_sq, t->grad_norm_sq, sizeof norm_sq);
     result->grad_norm = sqrt(norm_sq);
     result->skipped = !isfinite(result->nats) || !isfinite(norm_sq);

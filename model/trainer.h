@@ -68,11 +68,11 @@ bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
 double trainer_lr(const struct train_settings *s, int64_t step);
 
 /* While on, the net holds the averaged weights (for validation and samples). Off before the next
-   step. */
+   step, trainer_save and trainer_load. */
 void trainer_use_average(struct trainer *t, bool on);
 
-/* The whole state of training as one file beside the model: raw weights, moments, counters.
-   trainer_load is exact: training goes on as if never stopped. */
+/* The whole state of training as one file beside the model: raw and averaged weights, moments,
+   counters. trainer_load is exact: training goes on as if never stopped. */
 bool trainer_save(struct trainer *t, const char *path);
 bool trainer_load(struct trainer *t, const char *path);
 

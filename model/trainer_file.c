@@ -6,6 +6,7 @@
 #include "model/safetensors.h"
 #include "model/trainer.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@ static void tensor_name(char name[TENSOR_NAME_MAX], int part, const struct param
 
 bool trainer_save(struct trainer *t, const char *path)
 {
+    assert(!t->averaged_in_use);
     const struct plan *plan = &t->net->plan;
     size_t block = (size_t)plan->weights_size, n = (size_t)plan->n_params * N_PARTS;
     float *host = malloc(N_PARTS * block * sizeof *host);
@@ -95,6 +97,7 @@ static bool read_param(const struct safetensors *st, int part, const struct para
 
 bool trainer_load(struct trainer *t, const char *path)
 {
+    assert(!t->averaged_in_use);
     const struct plan *plan = &t->net->plan;
     size_t block = (size_t)plan->weights_size;
     struct safetensors st;

@@ -193,10 +193,14 @@ static size_t linear_backward_cut(struct linear_backward_job *job, float *scratc
     return (size_t)(parts_at + n_parts * job->stride) * sizeof(float);
 }
 
+/* Enough for n_rows or any fewer: fewer rows can mean more partial sums, of fewer rows each. */
 static size_t linear_backward_workspace(int64_t n_rows, int64_t n_in, int64_t n_out, int n_threads)
 {
     struct linear_backward_job unused;
-    return linear_backward_cut(&unused, NULL, n_rows, n_in, n_out, n_threads);
+    int64_t finest = min_of(n_rows, 8 * LINEAR_GRAD_ROWS - 1);
+    size_t all = linear_backward_cut(&unused, NULL, n_rows, n_in, n_out, n_threads);
+    size_t fewer = linear_backward_cut(&unused, NULL, finest, n_in, n_out, n_threads);
+    return all > fewer ? all : fewer;
 }
 
 /* A block of rows, in pieces that stay in cache between the three sums. */
@@ -235,7 +239,7 @@ static void op_linear_backward(struct backend *be, const struct linear_backward_
     if (n_rows == 0)
         return;
     float *scratch =
-        scratch_of(be, linear_backward_workspace(n_rows, a->n_in, a->n_out, n_threads));
+        scratch_of(be, linear_backward_cut(&job, NULL, n_rows, a->n_in, a->n_out, n_threads));
     linear_backward_cut(&job, scratch, n_rows, a->n_in, a->n_out, n_threads);
     if (a->dx)
         pack_panels(job.panels, a->w, a->n_in, 1, a->n_out, a->n_in);

@@ -14,7 +14,7 @@ static size_t op_workspace(struct backend *be, const struct plan *plan, int n_ba
     size_t bytes = 0;
     for (int i = 0; i < plan->n_layers; i++) {
         const struct layer *layer = &plan->layers[i];
-        /* the most ticks a chunk of this length can have; an UP's matrix sees fewer */
+        /* the most ticks a chunk of this length can have, or more: an UP's matrix sees fewer */
         int64_t ticks = n_time / plan->rate[layer->tier] + 1;
         int64_t rows = n_batch * ticks;
         for (int role = 0; role < PARAM_ROLES; role++) {

@@ -261,13 +261,46 @@ static void test_threads(void **unused)
     }
 }
 
+/* A chunk opened for many samples runs any fewer: scratch memory is enough for all of them. */
+static void test_shorter_chunks(void **unused)
+{
+    static const struct kind wide = {
+        "wide",
+        "unet",
+        64,
+        "[]",
+        1,
+        "learned",
+        "[]",
+        "[{\"layers\":1,\"mixer\":\"lti\",\"state\":\"real\",\"d_state\":4,\"d_conv\":4,"
+        "\"mixer_expand\":2,\"ff\":0}]"};
+    static const int64_t lengths[] = {8192, 8064, 8063, 7808, 4096, 1009, 1008, 253, 252, 2, 1};
+    struct fixture f;
+    struct chunk chunk;
+    struct state state;
+    fixture_open(&f, &wide, 2);
+    uint8_t *codes = backend_alloc(f.be, 8192);
+    float *grads = backend_alloc(f.be, (size_t)f.net.plan.weights_size * sizeof *grads);
+    assert_true(chunk_open(&chunk, &f.net, 1, 8192, TAPE_ALL));
+    assert_true(state_open(&state, &f.net, 1));
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        float *logits = chunk_forward(&chunk, &state, codes, f.labels_there, lengths[i]);
+        chunk_backward(&chunk, logits, NULL, grads);
+    }
+    assert_true(backend_sync(f.be));
+    chunk_close(&chunk);
+    state_close(&state, &f.net);
+    backend_free(f.be, codes);
+    backend_free(f.be, grads);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_partitions),
-        cmocka_unit_test(test_causality),
-        cmocka_unit_test(test_first_heard),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_partitions),     cmocka_unit_test(test_causality),
+        cmocka_unit_test(test_first_heard),    cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_shorter_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,7 +83,7 @@ static void floats_survive_a_round_trip(void **state)
     assert_true(config_parse(&config, good));
     static struct config again;
     for (int i = 0; i < 2000; i++) {
-        config.norm_eps = i == 0 ? 0 : 0.1f * powf(0.97f, (float)i);
+        config.norm_eps = i == 0 ? 1e-30f : 0.1f * powf(0.97f, (float)i);
         char *text = config_format(&config);
         if (!config_parse(&again, text))
             fail_msg("%s: %s", error_text(), text);
@@ -133,6 +133,7 @@ static void mistakes_are_refused_by_key(void **state)
         {"\"up_shift\":2", "\"up_shift\":3", "up_shift is 3"},
         {"1e-05", "0.11", "norm_eps is 0.11"},
         {"1e-05", "-1", "norm_eps is -1"},
+        {"1e-05", "0", "norm_eps is 0"},
         {"1e-05", "1e999", "not valid JSON"},
         {"1e-05", "null", "'norm_eps' must be a number"},
         {"\"norm_eps\":1e-05,", "", "'norm_eps' is missing"},
@@ -245,7 +246,14 @@ static void size_estimate_is_no_lower_than_the_plan(void **state)
     config.d_model = 4096;
     config.expand = 8;
     assert_false(config_check(&config));
+    assert_non_null(strstr(error_text(), "sinusoidal"));
+    config.embedding = EMBEDDING_LEARNED;
+    assert_false(config_check(&config));
     assert_non_null(strstr(error_text(), "weights"));
+    config.tier[0].layers = config.tier[1].layers = 256;
+    config.tier[0].ff = 2;
+    assert_false(config_check(&config));
+    assert_non_null(strstr(error_text(), "layers"));
 }
 
 static void names_of_enumerators(void **state)
