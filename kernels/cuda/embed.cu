@@ -69,7 +69,7 @@ static int64_t embed_rows(int64_t n_rows)
 
 static size_t embed_backward_workspace(int64_t n_rows, int width)
 {
-    int64_t n_parts = cuda_blocks(n_rows, embed_rows(n_rows));
+    int64_t n_parts = cuda_min(EMBED_PARTS_MAX, cuda_blocks(n_rows, CUDA_GRAD_ROWS));
     return (size_t)(n_parts * PLAN_CODES * width) * sizeof(float);
 }
 

@@ -85,9 +85,10 @@ static int64_t slice_rows(int64_t n_rows)
     return cuda_max(SLICE_ROWS, cuda_blocks(cuda_blocks(n_rows, SLICES_MAX), WARP) * WARP);
 }
 
+/* Enough for n_rows or any fewer, as all of these sizes. */
 static size_t linear_backward_workspace(int64_t n_rows, int64_t n_in, int64_t n_out)
 {
-    int64_t slices = cuda_blocks(n_rows, slice_rows(n_rows)) * n_in * n_out;
+    int64_t slices = cuda_min(SLICES_MAX, cuda_blocks(n_rows, SLICE_ROWS)) * n_in * n_out;
     return (size_t)cuda_max(slices, columns_size(1, n_rows, n_out)) * sizeof(float);
 }
 
