@@ -2,7 +2,9 @@
 #include "app/command.h"
 #include "app/option.h"
 #include "app/stop.h"
+#include "base/error.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,13 +31,19 @@ static void help_print(FILE *to)
     fprintf(to, "\nhiss COMMAND --help lists a command's options; hiss --version.\n");
 }
 
-int main(int argc, char **argv)
+/* Output that a full disk swallowed is no success. (Sound on standard output goes its own way.) */
+static int output_finish(int status)
 {
-    const char *word = argc > 1 ? argv[1] : "";
-    if (argc < 2) {
-        help_print(stderr);
-        return EXIT_USAGE;
-    }
+    int why = fflush(stdout) != 0 ? errno : ferror(stdout) ? EIO : 0;
+    if (why == 0 || status != EXIT_OK)
+        return status;
+    error_set("cannot write to standard output: %s", strerror(why));
+    return world_error();
+}
+
+static int command_run(int argc, const char **argv)
+{
+    const char *word = argv[1];
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
         help_print(stdout);
         return EXIT_OK;
@@ -47,6 +55,15 @@ int main(int argc, char **argv)
     stop_install();
     for (int i = 0; i < N_COMMANDS; i++)
         if (strcmp(word, commands[i].name) == 0)
-            return commands[i].run(argc - 1, (const char **)argv + 1);
+            return commands[i].run(argc - 1, argv + 1);
     return usage_error("", "there is no command %s", word);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help_print(stderr);
+        return EXIT_USAGE;
+    }
+    return output_finish(command_run(argc, (const char **)argv));
 }

@@ -15,7 +15,7 @@ static int64_t choice_find(const char *choices, const char *word)
     int64_t i = 0;
     for (const char *c = choices; c; c = strchr(c, '|'), i++) {
         c += *c == '|';
-        if (strncmp(c, word, length) == 0 && (c[length] == '|' || !c[length]))
+        if (strcspn(c, "|") == length && strncmp(c, word, length) == 0)
             return i;
     }
     return -1;
@@ -28,17 +28,26 @@ static void choice_copy(char out[WORD_MAX], const char *choices, int64_t index)
     snprintf(out, WORD_MAX, "%.*s", (int)strcspn(choices, "|"), choices);
 }
 
-/* The next word of a comma list, without the spaces around it; false: there is none. */
+/* The length of a text without the spaces at its end. */
+static size_t trimmed(const char *text, size_t length)
+{
+    while (length > 0 && (text[length - 1] == ' ' || text[length - 1] == '\t'))
+        length--;
+    return length;
+}
+
+/* The next word of a comma list, without the spaces around it; "" if it is too long to be any.
+   false: there is none. */
 static bool word_next(char word[WORD_MAX], const char **list)
 {
     const char *from = *list;
     if (!from)
         return false;
-    size_t length = strcspn(from, ",");
-    *list = from[length] ? from + length + 1 : NULL;
+    const char *end = from + strcspn(from, ",");
+    *list = *end ? end + 1 : NULL;
     from += strspn(from, " \t");
-    const char *end = from + strcspn(from, " \t,");
-    snprintf(word, WORD_MAX, "%.*s", (int)(end - from), from);
+    size_t length = from < end ? trimmed(from, (size_t)(end - from)) : 0;
+    snprintf(word, WORD_MAX, "%.*s", length < WORD_MAX ? (int)length : 0, from);
     return true;
 }
 
@@ -101,9 +110,7 @@ static bool list_read(struct setting_list *list, const struct setting *t, const 
 static bool text_read(char *out, const char *text)
 {
     text += strspn(text, " \t");
-    size_t length = strlen(text);
-    while (length > 0 && (text[length - 1] == ' ' || text[length - 1] == '\t'))
-        length--;
+    size_t length = trimmed(text, strlen(text));
     for (size_t i = 0; i < length; i++)
         if ((unsigned char)text[i] < 32 || text[i] == 127 || text[i] == ';')
             return false;

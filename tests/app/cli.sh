@@ -95,6 +95,12 @@ done
 says 'default tiny' <("$hiss" train --help)
 "$hiss" >out 2>err
 [ $? = 2 ] || bad "hiss alone is wrong usage"
+for words in --help --version presets 'train --help' 'info sc09-6m'; do
+    # shellcheck disable=SC2086
+    "$hiss" $words 2>err >/dev/full
+    [ $? = 1 ] || bad "exit 0 on a full disk: hiss $words"
+    says '^hiss.*cannot write to standard output: No space' err
+done
 fails 2 'there is no command sing' sing
 fails 2 'there is no option --loud' generate --loud
 fails 2 '--seconds needs a value' generate --seconds
@@ -108,6 +114,8 @@ fails 2 'expected DATA' train
 fails 2 '--set lr: expected section.key=value' train data --set lr
 fails 2 'there is no setting train.rate; [train] has seed' train data --set train.rate=1
 fails 2 'train.lr = fast: expected a number from 0 to 10' train data --set train.lr=fast
+fails 2 'model.layers = 1 9,1,2: expected whole numbers' train data --set 'model.layers=1 9,1,2'
+fails 2 'audio.normalize = none|peak: expected one of' train data --set 'audio.normalize=none|peak'
 fails 2 '--steps 1.5: expected a whole number' train data --steps 1.5
 fails 2 'expected MODEL DATA' eval data
 fails 2 '--split no: expected train, valid, test or all' eval x data --split no

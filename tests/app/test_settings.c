@@ -112,6 +112,12 @@ static void test_messages_name_file_line_and_key(void **state)
     assert_load_fails("[audio]\nclip = some\n", "audio.clip = some: expected one of whole|crop");
     assert_load_fails("[model]\nmixer = mamba\n", "each one of selective|lti|s4d");
     assert_load_fails("[model]\nlayers = 1,,2\n", "model.layers = 1,,2: expected whole numbers");
+    assert_load_fails("[model]\nlayers = 1 9,1,2\n", "model.layers = 1 9,1,2: expected whole");
+    assert_load_fails("[model]\nd_state = 4 16\n", "model.d_state = 4 16: expected whole");
+    assert_load_fails("[model]\nmixer = lti x\n", "each one of selective|lti|s4d");
+    assert_load_fails("[model]\nmixer = selective|lti\n", "each one of selective|lti|s4d");
+    assert_load_fails("[model]\nmixer = lti,\n", "each one of selective|lti|s4d");
+    assert_load_fails("[audio]\nnormalize = none|peak\n", "expected one of none|peak|minmax");
     assert_load_fails("[model]\nlayers\n", "x.ini:2: expected [section], key = value");
     assert_load_fails("[audio]\nclip_samples = 1.5\n", "expected samples (16k) or a time (2s)");
 }
