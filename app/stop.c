@@ -2,9 +2,11 @@
 #include "app/stop.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 
-static volatile sig_atomic_t requested;
+/* Not sig_atomic_t: the signal may come to one thread while another asks. */
+static atomic_int requested;
 
 static void stop_note(int signal_number)
 {

@@ -16,7 +16,6 @@
 enum { BLOCK_FRAMES = 8192, BLOCK_FLOATS = 65536 };
 
 struct reader {
-    int fd;
     SNDFILE *file;
     struct sound_info info;
     int rate;          /* of what is read */
@@ -160,9 +159,11 @@ struct reader *reader_open(const char *path, int rate)
         error_set("%s: out of memory", path);
         return NULL;
     }
-    if ((r->fd = open_regular(path)) < 0)
+    int fd = open_regular(path);
+    if (fd < 0)
         goto fail;
-    if (!(r->file = sf_open_fd(r->fd, SFM_READ, &info, 0))) {
+    /* From here on it is libsndfile's: a failed open closes it, asked to or not. */
+    if (!(r->file = sf_open_fd(fd, SFM_READ, &info, 1))) {
         error_set("%s: not a sound file that can be read: %s", path, sf_strerror(NULL));
         goto fail;
     }
@@ -205,8 +206,6 @@ void reader_close(struct reader *r)
         soxr_delete(r->soxr);
     if (r->file)
         sf_close(r->file);
-    if (r->fd >= 0)
-        close(r->fd);
     free(r->frames);
     free(r->mono);
     free(r);

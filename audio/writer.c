@@ -113,9 +113,13 @@ static bool open_part(struct writer *w, const struct writer_options *o)
         return error_set("%s: cannot create: %s", w->part, strerror(errno));
     if (w->format->sndfile == 0)
         return true;
-    if (!(w->file = sf_open_fd(w->fd, SFM_WRITE, &info, 0)))
+    if (!(w->file = sf_open_fd(w->fd, SFM_WRITE, &info, 0))) {
+        /* libsndfile has closed it, though not asked to. */
+        w->fd = -1;
+        unlink(w->part);
         return error_set("%s: cannot write %s at %d Hz: %s", w->path, w->format->extension, o->rate,
                          sf_strerror(NULL));
+    }
     if ((o->software && strlen(o->software) > WRITER_TEXT_MAX) ||
         (o->comment && strlen(o->comment) > WRITER_TEXT_MAX))
         return error_set("%s: the text to store in it is longer than %d bytes: use shorter names",
