@@ -280,6 +280,10 @@ static void say_end(const struct generate *g, const struct take_result *results,
         made += (double)results[i].n / hiss_model_rate(g->model);
         n_takes += results[i].n > 0;
     }
+    if (n_takes == 0) {
+        log_info("stopped before anything was made");
+        return;
+    }
     take_name((void *)g, 0, path, sizeof(path));
     if (g->words->count > 1)
         snprintf(takes, sizeof(takes), "%lld takes, ", (long long)n_takes);

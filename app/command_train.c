@@ -69,8 +69,11 @@ static bool settings_gather(struct settings *s, const struct words *w, const cha
     for (int i = 0; i < w->sets.n; i++)
         if (!settings_set_pair(s, w->sets.text[i]))
             return false;
+    /* What no model can have is said now, not after the data was read. */
+    struct config config;
     return set_count(s, "train.steps", w->steps, "--steps") &&
-           set_count(s, "train.seed", w->seed, "--seed") && settings_resolve(s);
+           set_count(s, "train.seed", w->seed, "--seed") && settings_resolve(s) &&
+           settings_config(s, &config);
 }
 
 /* --set is usage: tried alone, before anything is touched. */

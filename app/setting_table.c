@@ -4,12 +4,13 @@
 
 static const double big = 1e12;
 
-/* In the order in which they are written. */
+/* In the order in which they are written. The bounds of [audio] and [model] are those of
+ * config_check. */
 const struct setting setting_table[] = {
     {"preset", "summary", SETTING_TEXT, FIELD(summary), "", 0, 0, NULL, true,
      "one line for `hiss presets`"},
 
-    {"audio", "sample_rate", SETTING_COUNT, FIELD(sample_rate), "16000", 100, 1e6, NULL, false,
+    {"audio", "sample_rate", SETTING_COUNT, FIELD(sample_rate), "16000", 1000, 384000, NULL, false,
      "Hz; recordings are resampled to it"},
     {"audio", "quantizer", SETTING_CHOICE, FIELD(quantizer), "mu-law-256", 0, 0,
      "mu-law-256|s4-mu-law-256", false, "how a sample becomes one of 256 codes"},
@@ -17,37 +18,37 @@ const struct setting setting_table[] = {
      false, "level rule of each file (peak) or clip (minmax)"},
     {"audio", "clip", SETTING_CHOICE, FIELD(clip), "crop", 0, 0, "whole|crop", false,
      "whole: files from their first sample; crop: pieces from anywhere"},
-    {"audio", "clip_samples", SETTING_SAMPLES, FIELD(clip_samples), "16000", 1, big, NULL, false,
-     "samples a clip (or a time: 1s)"},
+    {"audio", "clip_samples", SETTING_SAMPLES, FIELD(clip_samples), "16000", 1, 2147483648, NULL,
+     false, "samples a clip (or a time: 1s)"},
 
     {"model", "layout", SETTING_CHOICE, FIELD(layout), "unet", 0, 0, "unet|plain", false,
      "unet: layers on the way down and up; plain: up only"},
-    {"model", "d_model", SETTING_COUNT, FIELD(d_model), "64", 1, 65536, NULL, false,
+    {"model", "d_model", SETTING_COUNT, FIELD(d_model), "64", 1, 4096, NULL, false,
      "width of the outermost tier"},
-    {"model", "expand", SETTING_COUNT, FIELD(expand), "2", 1, 64, NULL, false,
+    {"model", "expand", SETTING_COUNT, FIELD(expand), "2", 1, 8, NULL, false,
      "a tier is this many times wider than the one outside it"},
-    {"model", "pool", SETTING_COUNTS, FIELD(pool), "4,4", 2, 65536, NULL, false,
+    {"model", "pool", SETTING_COUNTS, FIELD(pool), "4,4", 2, 1024, NULL, false,
      "samples joined by each pool, outermost first; empty: none. There is one tier more than "
      "pools"},
     {"model", "up_shift", SETTING_COUNT, FIELD(up_shift), "1", 1, 2, NULL, false,
      "frames by which every up-pool is late"},
-    {"model", "norm_eps", SETTING_REAL, FIELD(norm_eps), "1e-5", 0, 1, NULL, false,
+    {"model", "norm_eps", SETTING_REAL, FIELD(norm_eps), "1e-5", 1e-30, 0.1, NULL, false,
      "added to the mean square in rmsnorm"},
     {"model", "embedding", SETTING_CHOICE, FIELD(embedding), "learned", 0, 0, "learned|sinusoidal",
      false, "the table of the 256 codes"},
-    {"model", "layers", SETTING_COUNTS, FIELD(layers), "8", 0, 1000, NULL, false,
+    {"model", "layers", SETTING_COUNTS, FIELD(layers), "8", 1, 256, NULL, false,
      "layers a tier and side"},
     {"model", "mixer", SETTING_CHOICES, FIELD(mixer), "selective", 0, 0, "selective|lti|s4d", false,
      "what a layer is"},
     {"model", "state", SETTING_CHOICES, FIELD(state), "real", 0, 0, "real|complex", false,
      "the numbers of its state"},
-    {"model", "d_state", SETTING_COUNTS, FIELD(d_state), "16", 1, 4096, NULL, false,
+    {"model", "d_state", SETTING_COUNTS, FIELD(d_state), "16", 1, 256, NULL, false,
      "states a channel (complex: modes)"},
-    {"model", "d_conv", SETTING_COUNTS, FIELD(d_conv), "4", 1, 64, NULL, false,
+    {"model", "d_conv", SETTING_COUNTS, FIELD(d_conv), "4", 2, 16, NULL, false,
      "taps of the convolution"},
-    {"model", "mixer_expand", SETTING_COUNTS, FIELD(mixer_expand), "2", 1, 64, NULL, false,
+    {"model", "mixer_expand", SETTING_COUNTS, FIELD(mixer_expand), "2", 1, 8, NULL, false,
      "a mixer is this many times wider inside"},
-    {"model", "ff", SETTING_COUNTS, FIELD(ff), "0", 0, 64, NULL, false,
+    {"model", "ff", SETTING_COUNTS, FIELD(ff), "0", 0, 8, NULL, false,
      "feed-forward layer behind each mixer, this many times wider inside; 0: none"},
 
     {"data", "labels", SETTING_CHOICE, FIELD(labels), "none", 0, 0, "none|folders", false,

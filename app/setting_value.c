@@ -55,9 +55,9 @@ void setting_expected(char out[EXPECTED_MAX], const struct setting *t)
 {
     char range[80];
     if (t->max >= 1e12)
-        snprintf(range, sizeof(range), ", at least %g", t->min);
+        snprintf(range, sizeof(range), ", at least %.12g", t->min);
     else
-        snprintf(range, sizeof(range), " from %g to %g", t->min, t->max);
+        snprintf(range, sizeof(range), " from %.12g to %.12g", t->min, t->max);
     switch (t->kind) {
     case SETTING_TEXT:
         snprintf(out, EXPECTED_MAX, "text without ';', at most %d bytes", SETTING_TEXT_MAX - 1);

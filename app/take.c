@@ -10,6 +10,10 @@
    start of a clip, so the score does not depend on anything else. */
 enum { BLOCK = 256, PADDING_CODE = 128 };
 
+/* Samples of a prompt heard between two looks for a signal: whole chunks of hiss_stream_prompt, so
+   that the parts make the same bits as the whole. */
+enum { HEARD_AT_ONCE = 1 << 16 };
+
 double take_bits(const struct take_result *r)
 {
     return r->n_scored > 0 ? r->nats / log(2) / (double)r->n_scored : 0;
@@ -49,11 +53,19 @@ static void score_block(struct take_result *r, struct take_result *held, const u
     memset(held, 0, sizeof(*held));
 }
 
+static bool prompt_hear(struct hiss_stream *s, const uint8_t *codes, int64_t n)
+{
+    bool ok = true;
+    for (int64_t at = 0; ok && at < n && !stop_requested(); at += HEARD_AT_ONCE)
+        ok = hiss_stream_prompt(s, codes + at, n - at < HEARD_AT_ONCE ? n - at : HEARD_AT_ONCE);
+    return ok;
+}
+
 static bool take_begin(struct hiss_stream *s, const struct take_job *job)
 {
     return hiss_stream_set_sampling(s, &job->sampling) &&
            hiss_stream_set_label(s, 0, job->n_labels > 0 ? job->labels[0] : -1) &&
-           (job->n_prompt == 0 || hiss_stream_prompt(s, job->prompt, job->n_prompt));
+           prompt_hear(s, job->prompt, job->n_prompt);
 }
 
 bool take_make(struct hiss_model *m, const struct take_job *job, struct writer *w,
@@ -63,8 +75,9 @@ bool take_make(struct hiss_model *m, const struct take_job *job, struct writer *
     struct take_result held = {0};
     memset(result, 0, sizeof(*result));
     struct hiss_stream *s = hiss_stream_open(m, 1, job->stream, job->sampling.guidance != 1);
-    bool ok = s && take_begin(s, job) &&
-              (!job->with_prompt || write_codes(m, w, job->prompt, job->n_prompt));
+    bool ok =
+        s && take_begin(s, job) &&
+        (!job->with_prompt || stop_requested() || write_codes(m, w, job->prompt, job->n_prompt));
     while (ok && result->n < job->n_samples && !stop_requested()) {
         if (clip > 0 && in_clip == clip) {
             hiss_stream_restart(s);

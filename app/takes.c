@@ -44,8 +44,9 @@ static bool take_one(struct work *w, struct hiss_model *m, int64_t i)
         .rate = job->rate, .software = HISS_VERSION, .comment = comment};
     struct writer *writer = writer_open(path, &options);
     bool ok = writer && take_make(m, &take, writer, &w->made, &w->results[i]);
-    /* What was made before a failure (a full disk, say) is kept too, as far as it goes. */
-    if (writer && writer_n(writer) == 0)
+    /* What was made before a failure (a full disk, say) or a signal is kept, as far as it goes; a
+       prompt alone is no take. */
+    if (writer && w->results[i].n == 0)
         writer_discard(writer);
     else if (writer && !writer_close(writer) && ok)
         ok = false;

@@ -22,7 +22,7 @@ struct takes_job {
 };
 
 /* results (n_takes): of takes not begun when a signal came, n is 0. A take cut short by a signal is
-   finalised as it is. False with error_text. */
+   finalised as it is, unless nothing of it was made yet. False with error_text. */
 bool takes_run(const struct takes_job *job, struct take_result *results);
 
 #endif

@@ -16,6 +16,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Below this share of the model's rate a file is no sound, and could grow beyond all bounds. */
+enum { READER_RATE_RATIO_MAX = 256 };
+
 struct reader;
 
 /* What the file says of itself. */
@@ -64,7 +67,7 @@ struct sound {
 };
 
 /* Loads at most `max_samples` samples (0: no limit) from the start of a file at `rate` (0: its
-   own). A file without a single sample is an error. */
+   own). A file without a single sample is an error, and one whose rate is too far below. */
 bool sound_load(struct sound *s, const char *path, int rate, int64_t max_samples);
 void sound_free(struct sound *s); /* a zeroed sound is fine */
 

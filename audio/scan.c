@@ -18,9 +18,6 @@
    the first code is, and a thread's memory must not grow with the file. */
 enum { HELD_SAMPLES = 1 << 23, BLOCK = 1 << 14 };
 
-/* Below this share of the model's rate a file is no sound, and could grow beyond all bounds. */
-enum { RATE_RATIO_MAX = 256 };
-
 struct scan {
     struct dataset *d;
     int64_t *files; /* (n) those to decode */
@@ -134,7 +131,9 @@ static void describe(struct scanned *f, struct reader *r, enum normalize rule)
         add_why(f, "%s", reader_trouble(r));
     if (reader_n_bad(r) > 0)
         add_why(f, "%lld samples were not numbers, and are 0", (long long)reader_n_bad(r));
-    if (rule == NORMALIZE_PEAK && f->peak < NORMALIZE_PEAK_MIN)
+    if (f->n_samples == 0)
+        add_why(f, "holds no samples");
+    else if (rule == NORMALIZE_PEAK && f->peak < NORMALIZE_PEAK_MIN)
         add_why(f, "too quiet to normalise (peak %.2g): left as it is", (double)f->peak);
 }
 
@@ -152,7 +151,7 @@ static bool scan_file(struct scan *s, struct scanned *f, const char *path, float
     }
     f->rate = reader_info(r)->rate;
     f->channels = reader_info(r)->channels;
-    if (d->options.rate / f->rate >= RATE_RATIO_MAX) {
+    if (d->options.rate / f->rate >= READER_RATE_RATIO_MAX) {
         add_why(f, "its rate of %d Hz is too far below %d Hz", f->rate, d->options.rate);
         goto out;
     }
@@ -165,10 +164,8 @@ static bool scan_file(struct scan *s, struct scanned *f, const char *path, float
         f->n_samples += got;
     }
     describe(f, r, d->options.normalize);
-    if (f->n_samples == 0) {
-        add_why(f, "holds no samples");
+    if (f->n_samples == 0)
         goto out;
-    }
     if (d->valid_from_train && f->folder == SPLIT_TRAIN && !hash_file(&f->hash, path)) {
         add_why(f, "cannot read it to the end: %s", strerror(errno));
         goto out;

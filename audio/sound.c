@@ -15,6 +15,10 @@ bool sound_load(struct sound *s, const char *path, int rate, int64_t max_samples
     struct reader *r = reader_open(path, rate);
     if (!r)
         return false;
+    if (rate / reader_info(r)->rate >= READER_RATE_RATIO_MAX) {
+        error_set("%s: its rate of %d Hz is too far below %d Hz", path, reader_info(r)->rate, rate);
+        goto out;
+    }
     do {
         size = size ? 2 * size : 1 << 16;
         if (max_samples > 0 && size > max_samples)

@@ -116,6 +116,7 @@ fails 2 'there is no setting train.rate; [train] has seed' train data --set trai
 fails 2 'train.lr = fast: expected a number from 0 to 10' train data --set train.lr=fast
 fails 2 'model.layers = 1 9,1,2: expected whole numbers' train data --set 'model.layers=1 9,1,2'
 fails 2 'audio.normalize = none|peak: expected one of' train data --set 'audio.normalize=none|peak'
+fails 2 'from 1 to 4096' train data --set model.d_model=65536
 fails 2 '--steps 1.5: expected a whole number' train data --steps 1.5
 fails 2 'expected MODEL DATA' eval data
 fails 2 '--split no: expected train, valid, test or all' eval x data --split no
@@ -177,6 +178,7 @@ works train plain --preset ./crop.ini && there runs/plain/best/model.safetensors
 
 fails 1 'there is no bundled preset micro (for the file here write ./micro.ini)' \
     train data --preset micro --run x
+fails 1 'mixer s4d needs state complex' train data --preset ./micro.ini --set model.mixer=s4d --run x
 fails 1 'nix; bundled are digits, sc09-24m, sc09-6m, tiny, youtubemix-3m' train data --preset nix --run x
 fails 1 'no.ini: there is no such file' train data --preset ./no.ini --run x
 fails 1 'nowhere: No such file or directory' train nowhere --run x
@@ -242,12 +244,25 @@ kill -TERM $pid
 wait $pid
 [ $? = 143 ] || bad "SIGTERM in generate does not exit 143"
 
+# A prompt can be as long as it likes: it is heard in parts, and a signal is heard between them.
+sox -R -n -r 2000 -b 16 hours.wav synth 100 sine 200 vol 0.5
+works generate runs/plain --prompt hours.wav --seconds 0.1 -o heard.wav && samples heard.wav 200
+"$hiss" generate runs/plain --prompt hours.wav --with-prompt --count 1000 -o heard/ >out 2>err &
+pid=$!
+while kill -0 $pid 2>/dev/null && ! compgen -G 'heard/*.part' >/dev/null; do sleep 0.01; done
+kill -INT $pid
+wait $pid
+[ $? = 130 ] || bad "Ctrl-C while a prompt is heard does not exit 130"
+[ -z "$(ls heard/*.part 2>/dev/null)" ] || bad "a take of which nothing was made stays"
+
 fails 1 'there is no bundled model nix' generate nix
 fails 1 'no.safetensors: there is no such file' generate no.safetensors
 fails 1 'micro.ini' generate ./micro.ini -o x.wav
 fails 1 "there is no label 'middle'; this model knows high, low" generate ./a --label middle -o x.wav
 fails 1 'trained without labels' generate runs/plain --label low -o x.wav
 fails 1 'a prompt must be shorter than a clip' generate ./a --prompt 6.wav -o x.wav
+sox -R -n -r 1 -b 16 1hz.wav synth 100 sine 0.1
+fails 1 '1hz.wav: its rate of 1 Hz is too far below 2000 Hz' generate ./a --prompt 1hz.wav -o x.wav
 fails 1 'nix.wav' generate ./a --prompt nix.wav -o x.wav
 fails 1 'no/where' generate ./a -o no/where/x.wav
 fails 2 'x.xyz' generate ./a -o x.xyz

@@ -101,6 +101,45 @@ static void test_configuration(void **state)
     assert_true(!c.tier[0].complex_state && c.tier[1].layers == 2);
 }
 
+/* What the table allows to a number, a model can have. */
+static void test_bounds_are_the_models(void **state)
+{
+    static const char *const pairs[] = {
+        "audio.sample_rate=1000",
+        "audio.sample_rate=384000",
+        "audio.clip_samples=1",
+        "audio.clip_samples=2147483648",
+        "model.d_model=1",
+        "model.d_model=4096",
+        "model.expand=1",
+        "model.expand=8",
+        "model.pool=2",
+        "model.pool=1024",
+        "model.layers=1",
+        "model.layers=256",
+        "model.d_state=1",
+        "model.d_state=256",
+        "model.d_conv=2",
+        "model.d_conv=16",
+        "model.mixer_expand=1",
+        "model.mixer_expand=8",
+        "model.ff=0",
+        "model.ff=8",
+        "model.norm_eps=1e-30",
+        "model.norm_eps=0.1",
+    };
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+        static struct config c;
+        struct settings s;
+        settings_init(&s);
+        assert_true(settings_set_pair(&s, "model.layers=1"));
+        assert_true(settings_set_pair(&s, "model.pool=4"));
+        assert_true(settings_set_pair(&s, "model.d_model=8"));
+        if (!settings_set_pair(&s, pairs[i]) || !settings_resolve(&s) || !settings_config(&s, &c))
+            fail_msg("%s: %s", pairs[i], error_text());
+    }
+}
+
 static void test_messages_name_file_line_and_key(void **state)
 {
     assert_load_fails("[train]\n\nlearning_rate = 1\n",
@@ -118,6 +157,9 @@ static void test_messages_name_file_line_and_key(void **state)
     assert_load_fails("[model]\nmixer = selective|lti\n", "each one of selective|lti|s4d");
     assert_load_fails("[model]\nmixer = lti,\n", "each one of selective|lti|s4d");
     assert_load_fails("[audio]\nnormalize = none|peak\n", "expected one of none|peak|minmax");
+    assert_load_fails("[model]\nd_model = 65536\n", "expected a whole number from 1 to 4096");
+    assert_load_fails("[audio]\nsample_rate = 1000000\n", "from 1000 to 384000");
+    assert_load_fails("[audio]\nclip_samples = 1e12\n", "from 1 to 2147483648");
     assert_load_fails("[model]\nlayers\n", "x.ini:2: expected [section], key = value");
     assert_load_fails("[audio]\nclip_samples = 1.5\n", "expected samples (16k) or a time (2s)");
 }
@@ -230,6 +272,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_each_source_goes_over_the_one_before),
         cmocka_unit_test(test_times_become_samples_at_the_final_rate),
         cmocka_unit_test(test_configuration),
+        cmocka_unit_test(test_bounds_are_the_models),
         cmocka_unit_test(test_messages_name_file_line_and_key),
         cmocka_unit_test(test_odd_files),
         cmocka_unit_test(test_settings_that_do_not_go_together),

@@ -233,7 +233,7 @@ static void test_unusable_files(void **state)
     } cases[] = {
         {"train/bad.wav", "1 samples were not numbers", true},
         {"train/quiet.wav", "too quiet to normalise", true},
-        {"train/none.wav", "no samples", false},
+        {"train/none.wav", "holds no samples", false},
         {"train/slow.wav", "its rate of 1 Hz is too far below", false},
         {"train/half.wav", "stops after 0.1", true},
         {"train/notes.txt", "not a sound file", false},
@@ -253,6 +253,7 @@ static void test_unusable_files(void **state)
         if (!strstr(f->why, cases[i].why) || (!*cases[i].why && *f->why))
             fail_msg("%s: \"%s\"", cases[i].name, f->why);
     }
+    assert_string_equal(find_file(d, "train/none.wav", SPLIT_TRAIN)->why, "holds no samples");
     assert_int_equal(dataset_counts(d, SPLIT_TRAIN).n_told, 3);
     assert_int_equal(dataset_n_items(d, SPLIT_TRAIN), 4);
     uint8_t codes[2000];

@@ -135,12 +135,10 @@ static void test_rates_beyond_reason(void **state)
     struct sound s;
     float x[10] = {0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f};
     fixture_sound("1hz.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 1, 1, x, 10);
-    if (sound_load(&s, fixture_path("1hz.wav"), 8000, 0)) {
-        assert_in_range(s.n, 79000, 81000);
-        sound_free(&s);
-    } else {
-        assert_error_has("1 Hz");
-    }
+    assert_false(sound_load(&s, fixture_path("1hz.wav"), 8000, 0));
+    assert_error_has("1hz.wav: its rate of 1 Hz is too far below 8000 Hz");
+    assert_true(sound_load(&s, fixture_path("1hz.wav"), 0, 0));
+    sound_free(&s);
     fixture_sound("fast.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 2147483647, 1, x, 10);
     assert_false(sound_load(&s, fixture_path("fast.wav"), 8000, 0));
     assert_error_has("fast.wav");
