@@ -136,32 +136,65 @@ bool checkpoint_save(const struct run *r, struct trainer *t, const struct progre
 }
 
 /* The labels are part of the configuration: a data folder that has others now is another run. */
-static bool config_matches(const char *path, const struct config *config)
+static bool labels_match(const char *path, const struct config *then, const struct config *now)
 {
-    struct model_file m;
-    if (!model_file_load(&m, path))
-        return false;
-    char *then = config_format(&m.config), *now = config_format(config);
-    bool ok = then && now && strcmp(then, now) == 0;
-    if (then && now && !ok)
-        error_set("%s was trained as %s, but settings and data now make %s", path, then, now);
+    int i = 0;
+    while (i < then->n_labels && i < now->n_labels && strcmp(then->label[i], now->label[i]) == 0)
+        i++;
+    if (i == then->n_labels && i == now->n_labels)
+        return true;
+    bool was =
+        i < then->n_labels && (i >= now->n_labels || strcmp(then->label[i], now->label[i]) < 0);
+    return error_set("%s was trained with %d labels, the data has %d now: label %s is %s; restore "
+                     "the folders, or name another --run",
+                     path, then->n_labels, now->n_labels, was ? then->label[i] : now->label[i],
+                     was ? "gone" : "new");
+}
+
+static bool config_matches(const char *path, const struct config *config_then,
+                           const struct config *config_now)
+{
+    char *then = config_format(config_then), *now = config_format(config_now);
+    bool ok = then && now;
+    if (ok && strcmp(then, now) != 0) /* labels apart, only by a hand that changed the files */
+        ok = labels_match(path, config_then, config_now) &&
+             error_set("%s was trained with another [model] configuration: restore settings.ini, "
+                       "or name another --run",
+                       path);
     free(then);
     free(now);
-    model_file_free(&m);
     return ok;
 }
 
-bool checkpoint_load(const char *path, struct trainer *t, struct progress *p)
+static bool state_load(const char *path, struct trainer *t, struct progress *p)
 {
     char file[FILE_PATH_MAX];
-    bool ok = path_join(file, path, "model.safetensors") && config_matches(file, &t->net->config) &&
-              path_join(file, path, "train.safetensors") && trainer_load(t, file) &&
-              path_join(file, path, "progress.json") && progress_read(file, p);
-    if (ok && p->step != t->step)
-        ok = error_set("%s: progress.json is of step %lld, train.safetensors of step %lld", path,
-                       (long long)p->step, (long long)t->step);
-    if (!ok)
+    if (!path_join(file, path, "train.safetensors") || !trainer_load(t, file) ||
+        !path_join(file, path, "progress.json") || !progress_read(file, p))
+        return false;
+    return p->step == t->step ||
+           error_set("%s: progress.json is of step %lld, train.safetensors of step %lld", path,
+                     (long long)p->step, (long long)t->step);
+}
+
+bool checkpoint_load(const struct run *r, struct trainer *t, struct progress *p, int64_t *step)
+{
+    char path[FILE_PATH_MAX], file[FILE_PATH_MAX];
+    struct model_file m;
+    *step = run_latest(r, path);
+    if (*step < 0)
+        return true;
+    bool whole = path_join(file, path, "model.safetensors") && model_file_load(&m, file);
+    if (whole) {
+        bool same = config_matches(path, &m.config, &t->net->config);
+        model_file_free(&m);
+        if (!same)
+            return false;
+    }
+    if (whole && state_load(path, t, p))
+        return true;
+    if (run_n_checkpoints(r) > 1)
         error_set("%s; without %s training goes on from the checkpoint before it", error_text(),
                   path);
-    return ok;
+    return false;
 }

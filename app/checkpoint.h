@@ -35,8 +35,9 @@ bool model_write(const char *path, struct trainer *t, const struct progress *p,
 bool checkpoint_save(const struct run *r, struct trainer *t, const struct progress *p,
                      const struct provenance *from);
 
-/* Training goes on exactly as if it had never stopped. `path`: step-N/. False with error_text, also
-   if the checkpoint's configuration is not `t->net->config` (other labels, say). */
-bool checkpoint_load(const char *path, struct trainer *t, struct progress *p);
+/* Restores the run's last checkpoint: training goes on exactly as if it had never stopped. *step:
+   the checkpoint's, or -1: there is none, and all stays as it is. False with error_text, also if
+   the checkpoint's configuration is not `t->net->config` (other labels, say). */
+bool checkpoint_load(const struct run *r, struct trainer *t, struct progress *p, int64_t *step);
 
 #endif

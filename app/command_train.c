@@ -3,6 +3,7 @@
 #include "app/find.h"
 #include "app/option.h"
 #include "app/stop.h"
+#include "app/text.h"
 #include "app/train.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -96,7 +97,10 @@ static bool resume_check(const struct run *run, const struct settings *s, const 
     if (!stored)
         return error_set("out of memory for settings");
     settings_init(stored);
-    bool ok = settings_load(stored, stored_path) && settings_resolve(stored);
+    bool ok = settings_load(stored, stored_path);
+    if (ok && !settings_any(stored)) /* all defaults: what a crash of the disk would leave */
+        ok = error_set("%s holds no settings: restore it, or name another --run", stored_path);
+    ok = ok && settings_resolve(stored);
     const struct setting *t = ok ? settings_difference(stored, s) : NULL;
     if (t)
         ok =
@@ -151,8 +155,9 @@ static bool run_prepare(struct run *run, struct settings *s, const struct words 
     } else if (!find_preset(base, w->preset)) {
         return false;
     }
-    if (!settings_gather(s, w, base) || !run_open(run, name) ||
-        !path_join(settings_path, run->path, "settings.ini"))
+    /* Refused before a folder is made, and again where links turn up. */
+    if (!settings_gather(s, w, base) || (w->data && !run_check_apart(name, data)) ||
+        !run_open(run, name) || !path_join(settings_path, run->path, "settings.ini"))
         return false;
     /* Before its first checkpoint there is nothing yet that a change could spoil. */
     char begun[FILE_PATH_MAX];
@@ -166,10 +171,10 @@ static bool run_prepare(struct run *run, struct settings *s, const struct words 
             return error_set("%s was begun with the data %s, not %s: name another --run", run->path,
                              begun, data);
         strcpy(data, begun);
-    } else if (!run_check_apart(run, data) || !run_set_data(run, data)) {
+    } else if (!run_check_apart(run->path, data)) {
         return false;
     }
-    return settings_store(s, settings_path);
+    return true;
 }
 
 static bool reading_show(void *arg, int64_t n_done, int64_t n_files)
@@ -203,22 +208,30 @@ static struct dataset *data_open(const struct settings *s, const char *path, int
     return d;
 }
 
+/* A JSON string of any name. NULL: out of memory. */
+static json_t *json_name(const char *name)
+{
+    char *text = text_escape(name);
+    json_t *string = text ? json_string(text) : NULL;
+    free(text);
+    return string;
+}
+
 static bool index_write(const struct dataset *d, FILE *to)
 {
     for (int64_t i = 0; i < dataset_n_files(d); i++) {
         const struct dataset_file *f = dataset_file(d, i);
         json_t *line =
-            json_pack("{s:s%, s:s, s:s, s:I, s:I, s:f, s:f, s:i, s:i}", "file", f->name,
-                      strlen(f->name), "split", split_name(f->split), "fate", fate_name(f->fate),
-                      "start", (json_int_t)f->start, "samples", (json_int_t)f->n_samples, "seconds",
+            json_pack("{s:o, s:s, s:s, s:I, s:I, s:f, s:f, s:i, s:i}", "file", json_name(f->name),
+                      "split", split_name(f->split), "fate", fate_name(f->fate), "start",
+                      (json_int_t)f->start, "samples", (json_int_t)f->n_samples, "seconds",
                       f->dur_s, "peak", (double)f->peak, "rate", f->rate, "channels", f->channels);
-        if (!line) /* a name that is not UTF-8 */
-            line = json_pack("{s:s, s:s}", "fate", fate_name(f->fate), "why",
-                             "a name that is not UTF-8 text");
+        if (!line)
+            return false;
         if (f->label != NO_LABEL)
-            json_object_set_new(line, "label", json_string(dataset_label(d, f->label)));
+            json_object_set_new(line, "label", json_name(dataset_label(d, f->label)));
         if (f->why && f->why[0])
-            json_object_set_new(line, "why", json_string(f->why));
+            json_object_set_new(line, "why", json_name(f->why));
         json_dumpf(line, to, JSON_COMPACT | JSON_REAL_PRECISION(7));
         fputc('\n', to);
         json_decref(line);
@@ -226,31 +239,53 @@ static bool index_write(const struct dataset *d, FILE *to)
     return !ferror(to);
 }
 
-/* Writes index.ndjson; a resumed run whose data is not what it was is told so. */
-static bool index_store(const struct run *run, const struct dataset *d)
+/* A run, and what its folder is to hold. */
+struct folder {
+    struct run *run;
+    const struct settings *settings;
+    const char *data;
+    char *index; /* index.ndjson, allocated */
+    size_t index_size;
+};
+
+/* Makes the index; a resumed run whose data is not what it was is told so. */
+static bool index_make(struct folder *f, const struct dataset *d)
 {
-    char path[FILE_PATH_MAX], *now = NULL, *then = NULL;
-    size_t now_size = 0, then_size = 0;
-    FILE *memory = open_memstream(&now, &now_size);
+    char path[FILE_PATH_MAX], *then = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&f->index, &f->index_size);
     bool ok = memory && index_write(d, memory);
     if (memory)
         ok = fclose(memory) == 0 && ok;
     if (!ok)
-        error_set("out of memory for the index of the data");
-    ok = ok && path_join(path, run->path, "index.ndjson");
-    if (ok && run->resumed && path_exists(path) && (then = file_read(path, &then_size)) &&
-        (then_size != now_size || memcmp(then, now, now_size) != 0))
+        return error_set("out of memory for the index of the data");
+    if (!path_join(path, f->run->path, "index.ndjson"))
+        return false;
+    if (f->run->resumed && path_exists(path) && (then = file_read(path, &size)) &&
+        (size != f->index_size || memcmp(then, f->index, size) != 0))
         log_warn("the data has changed since this run began: it goes on, but not as if it had "
                  "never stopped");
-    struct file_writer w;
-    ok = ok && file_create(&w, path);
-    if (ok) {
-        fwrite(now, 1, now_size, w.file);
-        ok = file_commit(&w);
-    }
     free(then);
-    free(now);
-    return ok;
+    return true;
+}
+
+static bool index_store(const struct folder *f, const char *path)
+{
+    struct file_writer w;
+    if (!file_create(&w, path))
+        return false;
+    fwrite(f->index, 1, f->index_size, w.file);
+    return file_commit(&w);
+}
+
+/* Only once the last checkpoint was restored: a resume that fails leaves the run as it was. */
+static bool folder_store(void *arg)
+{
+    const struct folder *f = arg;
+    char path[FILE_PATH_MAX];
+    return run_set_data(f->run, f->data) && path_join(path, f->run->path, "settings.ini") &&
+           settings_store(f->settings, path) && path_join(path, f->run->path, "index.ndjson") &&
+           index_store(f, path);
 }
 
 static void data_say(const struct dataset *d, const struct settings *s, const char *index_folder)
@@ -285,8 +320,9 @@ int command_train(int argc, const char **argv)
     struct dataset *d = NULL;
     struct settings *s = malloc(sizeof(*s));
     bool ok = s || error_set("out of memory for settings");
+    struct folder folder = {.run = &run, .settings = s, .data = data};
     ok = ok && run_prepare(&run, s, &w, data) && (d = data_open(s, data, w.threads)) &&
-         index_store(&run, d);
+         index_make(&folder, d);
     if (ok) {
         const char *slash = strrchr(data, '/');
         data_say(d, s, run.path);
@@ -295,8 +331,11 @@ int command_train(int argc, const char **argv)
                                            .data = d,
                                            .data_name = slash && slash[1] ? slash + 1 : data,
                                            .backend = w.backend,
-                                           .n_threads = (int)w.threads});
+                                           .n_threads = (int)w.threads,
+                                           .restored = folder_store,
+                                           .arg = &folder});
     }
+    free(folder.index);
     dataset_close(d);
     run_close(&run);
     free(s);

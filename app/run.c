@@ -98,12 +98,38 @@ bool run_set_data(const struct run *r, const char *path)
     return link_set(r, "data", path);
 }
 
-bool run_check_apart(const struct run *r, const char *data)
+/* The path without links, as it will be once it is made: what is there of it is resolved. */
+static bool path_foresee(char out[FILE_PATH_MAX], const char *path)
 {
+    char there[FILE_PATH_MAX];
+    size_t length = strlen(path);
+    const char *rest = path + length;
+    if (length >= FILE_PATH_MAX)
+        return error_set("%.80s...: the path is too long", path);
+    strcpy(there, path);
+    while (!realpath(length ? there : ".", out)) {
+        if (length == 0)
+            return error_set("%s: %s", path, strerror(errno));
+        while (length > 0 && there[length - 1] == '/') /* x//y/ */
+            length--;
+        while (length > 0 && there[length - 1] != '/')
+            length--;
+        there[length] = 0;
+        rest = path + length;
+    }
+    return !*rest || path_join(out, out, rest);
+}
+
+bool run_check_apart(const char *path, const char *data)
+{
+    char run[FILE_PATH_MAX];
     size_t length = strlen(data);
-    if (strncmp(r->path, data, length) == 0 && (r->path[length] == '/' || !r->path[length]))
-        return error_set("the run directory %s lies inside the data %s: name another --run",
-                         r->path, data);
+    if (!path_foresee(run, path))
+        return false;
+    bool root = strcmp(data, "/") == 0;
+    if (root || (strncmp(run, data, length) == 0 && (run[length] == '/' || !run[length])))
+        return error_set("the run directory %s lies inside the data %s: name another --run", run,
+                         data);
     return true;
 }
 
@@ -143,6 +169,13 @@ int64_t run_latest(const struct run *r, char path[FILE_PATH_MAX])
     free(steps);
     snprintf(name, sizeof(name), "step-%lld", (long long)step);
     return step >= 0 && path_join(path, r->path, name) ? step : -1;
+}
+
+int run_n_checkpoints(const struct run *r)
+{
+    int n;
+    free(steps_read(r, &n));
+    return n;
 }
 
 void run_prune(const struct run *r, int64_t keep)

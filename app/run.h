@@ -37,11 +37,15 @@ bool run_exists(const char *path);
 bool run_get_data(const struct run *r, char path[FILE_PATH_MAX]);
 bool run_set_data(const struct run *r, const char *path);
 
-/* Refuses a run directory inside its own data, whose samples would be found as data. */
-bool run_check_apart(const struct run *r, const char *data);
+/* Refuses a run directory inside its own data, whose samples would be found as data. `path` need
+   not be there yet; `data` is resolved. */
+bool run_check_apart(const char *path, const char *data);
 
 /* The latest whole checkpoint: its step, or -1 if there is none. */
 int64_t run_latest(const struct run *r, char path[FILE_PATH_MAX]);
+
+/* How many whole checkpoints there are. */
+int run_n_checkpoints(const struct run *r);
 
 /* Removes all checkpoints but the last `keep` and the best. */
 void run_prune(const struct run *r, int64_t keep);

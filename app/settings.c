@@ -59,6 +59,14 @@ bool settings_set(struct settings *s, const char *name, const char *text, const 
     return unknown_error(name, origin);
 }
 
+bool settings_any(const struct settings *s)
+{
+    for (int i = 0; i < n_settings; i++)
+        if (s->source[i].origin[0])
+            return true;
+    return false;
+}
+
 bool settings_set_pair(struct settings *s, const char *pair)
 {
     char name[SETTING_TEXT_MAX];

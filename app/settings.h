@@ -95,6 +95,9 @@ bool settings_load(struct settings *s, const char *path);
    error_text. */
 bool settings_set(struct settings *s, const char *name, const char *text, const char *origin);
 
+/* Was any value set, or are all the table's defaults? */
+bool settings_any(const struct settings *s);
+
 /* The same from "section.key=value", the argument of --set. */
 bool settings_set_pair(struct settings *s, const char *pair);
 

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "app/stop.h"
+#include "app/text.h"
 #include "app/training.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -13,6 +14,25 @@
 
 enum { BATCHES_AHEAD = 3 };
 
+/* Names that --label could not say, or that no model can hold. */
+static bool label_check(const char *name)
+{
+    if (strchr(name, ','))
+        return error_set("the label folder %s has a comma in its name, which stands between labels "
+                         "in generate --label: rename it",
+                         name);
+    if (strlen(name) >= CONFIG_NAME_MAX)
+        return error_set("the label folder %s has a name of more than %d bytes: rename it", name,
+                         CONFIG_NAME_MAX - 1);
+    if (text_is_utf8(name))
+        return true;
+    char *shown = text_escape(name);
+    error_set("the label folder %s has a name that is not UTF-8 text: rename it",
+              shown ? shown : "");
+    free(shown);
+    return false;
+}
+
 static bool labels_copy(struct config *config, const struct dataset *data)
 {
     int n = dataset_n_labels(data);
@@ -20,11 +40,11 @@ static bool labels_copy(struct config *config, const struct dataset *data)
         return error_set("the data has %d label folders: at most %d are possible; --set "
                          "data.labels=none trains without",
                          n, CONFIG_LABELS_MAX);
-    for (int i = 0; i < n; i++)
-        if (snprintf(config->label[i], CONFIG_NAME_MAX, "%s", dataset_label(data, i)) >=
-            CONFIG_NAME_MAX)
-            return error_set("the label folder %s has a name of more than %d bytes",
-                             dataset_label(data, i), CONFIG_NAME_MAX - 1);
+    for (int i = 0; i < n; i++) {
+        if (!label_check(dataset_label(data, i)))
+            return false;
+        snprintf(config->label[i], CONFIG_NAME_MAX, "%s", dataset_label(data, i));
+    }
     config->n_labels = n;
     return config_check(config);
 }
@@ -43,7 +63,6 @@ static bool weights_init(struct net *net, uint64_t seed)
 /* The model with its first weights, and the optimiser; or both as the last checkpoint left them. */
 static bool training_restore(struct training *t)
 {
-    char path[FILE_PATH_MAX];
     struct train_settings settings = settings_train(t->s);
     struct config config;
     if (!settings_config(t->s, &config) || !labels_copy(&config, t->job->data))
@@ -53,11 +72,7 @@ static bool training_restore(struct training *t)
         !weights_init(&t->net, (uint64_t)t->s->seed) ||
         !trainer_open(&t->trainer, &t->net, &settings))
         return false;
-    int64_t step = run_latest(t->job->run, path);
-    if (step >= 0 && !checkpoint_load(path, &t->trainer, &t->progress))
-        return false;
-    t->saved_step = step;
-    return true;
+    return checkpoint_load(t->job->run, &t->trainer, &t->progress, &t->saved_step);
 }
 
 static bool training_open(struct training *t, const struct train_job *job)
@@ -71,7 +86,7 @@ static bool training_open(struct training *t, const struct train_job *job)
     snprintf(t->from_data, sizeof(t->from_data), "%.200s: %lld files, %.2f h", job->data_name,
              (long long)counts.n_used, counts.dur_s / 3600);
     t->from = (struct provenance){.settings = t->s, .data = t->from_data};
-    if (!training_restore(t))
+    if (!training_restore(t) || !job->restored(job->arg))
         return false;
     int n_threads = job->n_threads > 0 ? job->n_threads : thread_count_available();
     struct loader_options loader = {.batch = (int)t->s->batch,

@@ -16,6 +16,9 @@ struct train_job {
     const char *data_name;
     const char *backend;
     int n_threads; /* 0: all */
+    /* Called when the run is known to go on: only now may its folder be written to. */
+    bool (*restored)(void *arg);
+    void *arg;
 };
 
 /* Trains to the last step, or until a signal comes; resumes if the run has a checkpoint. False with

@@ -186,7 +186,11 @@ fails 1 'a was begun with train.lr = 0.01, not 0.02' train --run a --set train.l
 fails 1 'a was begun with the data' train plain --run a
 fails 1 'nowhere holds no training run' train --run nowhere
 fails 1 'is not empty and holds no training run' train data --preset ./micro.ini --run empty/..
-fails 1 'lies inside the data' train data --preset ./micro.ini --run data/run && rm -r data/run
+fails 1 'lies inside the data' train data --preset ./micro.ini --run data/run
+fails 1 'lies inside the data /:' train / --preset ./micro.ini
+gone data/run runs/data
+(cd plain && "$hiss" train . --preset ../crop.ini >out 2>err) && bad "a run inside its data"
+gone plain/runs && rm -f plain/out plain/err
 echo '[train]' >bad.ini && echo 'speed = 1' >>bad.ini
 fails 1 './bad.ini:2: there is no setting train.speed' train data --preset ./bad.ini --run x
 fails 1 'bad.ini:2: there is no setting train.speed' train data --config bad.ini --run x
@@ -198,6 +202,32 @@ fails 1 '3 steps in a row had no finite gradient' train data --preset ./micro.in
 fails 1 'empty' train empty --preset ./micro.ini --run x
 fails 1 'backend' train data --preset ./micro.ini --run y --backend abacus
 touch file && fails 1 'file' train data --preset ./micro.ini --run file/run
+
+# Labels that --label could not say; names that are no text.
+mkdir -p comma/a,b latin/caf$'\xe9' names && cp data/train/low/1.wav comma/a,b
+cp data/train/low/1.wav latin/caf$'\xe9' && cp data/train/low/1.wav names/ni$'\xf1'o.wav
+fails 1 'the label folder a,b has a comma in its name' train comma --preset ./micro.ini --run x
+fails 1 'the label folder caf\xE9 has a name that is not UTF-8' train latin --preset ./micro.ini --run x
+works train names --preset ./crop.ini --run names-run
+says '"file":"ni\\\\xF1o.wav","split":"train","fate":"padded","start":0,' names-run/index.ndjson
+
+# A resume that fails leaves the run as it was.
+cp -r data changing && works train changing --preset ./micro.ini --run e --steps 5
+cp e/settings.ini e/index.ndjson .
+mv changing/train/high changing/train/noon
+fails 1 'label high is gone; restore the folders' train --run e --steps 10
+grep -q 'checkpoint before it' err && bad "there is no checkpoint before it"
+same e/settings.ini settings.ini
+same e/index.ndjson index.ndjson
+mv changing/train/noon changing/train/high && works train --run e --steps 10
+grep -q 'has changed' err && bad "the data has not changed"
+sed 's/d_model = 4/d_model = 5/' settings.ini >e/settings.ini
+fails 1 'was trained with another [model] configuration' train --run e
+: >e/settings.ini && fails 1 'e/settings.ini holds no settings' train --run e
+[ ! -s e/settings.ini ] || bad "a refused resume wrote settings"
+cp settings.ini e/ && : >e/step-10/train.safetensors
+fails 1 'e/step-10 training goes on from the checkpoint before it' train --run e --steps 10
+rm -r e/step-10 && works train --run e --steps 10 && there e/step-10/train.safetensors
 
 # --- generate -------------------------------------------------------------------------------------
 works generate ./a --seed 7 --threads 1 -o 1.wav && says '1.wav: 0.25 s of sound' err
