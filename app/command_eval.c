@@ -257,16 +257,18 @@ static void print_json(const struct eval *e)
 static void print_text(const struct eval *e)
 {
     const struct config *c = &e->model.config;
-    printf("%.5f bits a sample: %s, %lld files, %lld samples, %.1f min; labels: %s\n",
+    char length[32];
+    printf("%.5f bits a sample: %s, %lld file%s, %lld samples, %s; labels: %s\n",
            bits_of(&e->total), split_name(e->split), (long long)e->total.n_files,
-           (long long)e->total.n_samples, (double)e->total.n_samples / c->sample_rate / 60,
+           e->total.n_files == 1 ? "" : "s", (long long)e->total.n_samples,
+           length_format(length, sizeof(length), (double)e->total.n_samples / c->sample_rate),
            label_use(e));
     if (e->context > 0)
         printf("zero state every %lld samples\n", (long long)e->context);
     for (int i = 0; e->words->per_label && i <= c->n_labels; i++)
         if (e->of_label[i].n_files > 0)
-            printf("%9.5f  %6lld files  %s\n", bits_of(&e->of_label[i]),
-                   (long long)e->of_label[i].n_files,
+            printf("%9.5f  %6lld file%s  %s\n", bits_of(&e->of_label[i]),
+                   (long long)e->of_label[i].n_files, e->of_label[i].n_files == 1 ? " " : "s",
                    i < c->n_labels ? c->label[i] : "(without label)");
 }
 

@@ -7,6 +7,7 @@
 #include "app/prompt.h"
 #include "app/stop.h"
 #include "app/takes.h"
+#include "app/text.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -128,7 +129,7 @@ static int output_check(struct generate *g)
         return usage_error("generate", "%lld takes need a folder: -o %s/", (long long)w->count,
                            output);
     strcpy(g->path, output);
-    if (!writer_check(output, hiss_model_rate(g->model)))
+    if (!writer_check(output, hiss_model_rate(g->model), 0))
         return usage_error("generate", "%s", error_text());
     return EXIT_OK;
 }
@@ -223,9 +224,9 @@ static char *take_comment(void *arg, int64_t i)
         "samples", (json_int_t)g->n_samples, "temperature", shortest(g->sampling.temperature),
         "top_p", shortest(g->sampling.top_p), "guidance", shortest(g->sampling.guidance));
     if (g->n_labels > 0)
-        json_object_set_new(object, "label", json_string(g->words->label));
+        json_object_set_new(object, "label", text_json(g->words->label));
     if (g->words->prompt) {
-        json_object_set_new(object, "prompt", json_string(g->words->prompt));
+        json_object_set_new(object, "prompt", text_json(g->words->prompt));
         json_object_set_new(object, "prompt_samples", json_integer(g->prompt.n));
         json_object_set_new(object, "with_prompt", json_boolean(g->words->with_prompt));
     }
@@ -292,6 +293,15 @@ static void say_end(const struct generate *g, const struct take_result *results,
              (unsigned long long)g->sampling.seed);
 }
 
+/* Can the file hold that much? Said now, not after the work. */
+static bool length_check(const struct generate *g)
+{
+    char path[FILE_PATH_MAX];
+    int64_t n_prompt = g->words->with_prompt ? g->prompt.n : 0;
+    take_name((void *)g, 0, path, sizeof(path));
+    return writer_check(path, hiss_model_rate(g->model), n_prompt + g->n_samples);
+}
+
 static bool generate_run(struct generate *g)
 {
     const struct words *w = g->words;
@@ -350,7 +360,7 @@ int command_generate(int argc, const char **argv)
     int status = output_check(&g);
     if (status == EXIT_OK) {
         bool ok = labels_read(&g) && (!w.prompt || prompt_load(&g.prompt, w.prompt, g.model)) &&
-                  length_choose(&g);
+                  length_choose(&g) && length_check(&g);
         if (ok)
             sampling_choose(&g);
         if (!ok || !generate_run(&g))

@@ -2,6 +2,7 @@
 #include "app/command.h"
 #include "app/find.h"
 #include "app/option.h"
+#include "app/size.h"
 #include "app/stop.h"
 #include "app/text.h"
 #include "app/train.h"
@@ -208,30 +209,21 @@ static struct dataset *data_open(const struct settings *s, const char *path, int
     return d;
 }
 
-/* A JSON string of any name. NULL: out of memory. */
-static json_t *json_name(const char *name)
-{
-    char *text = text_escape(name);
-    json_t *string = text ? json_string(text) : NULL;
-    free(text);
-    return string;
-}
-
 static bool index_write(const struct dataset *d, FILE *to)
 {
     for (int64_t i = 0; i < dataset_n_files(d); i++) {
         const struct dataset_file *f = dataset_file(d, i);
         json_t *line =
-            json_pack("{s:o, s:s, s:s, s:I, s:I, s:f, s:f, s:i, s:i}", "file", json_name(f->name),
+            json_pack("{s:o, s:s, s:s, s:I, s:I, s:f, s:f, s:i, s:i}", "file", text_json(f->name),
                       "split", split_name(f->split), "fate", fate_name(f->fate), "start",
                       (json_int_t)f->start, "samples", (json_int_t)f->n_samples, "seconds",
                       f->dur_s, "peak", (double)f->peak, "rate", f->rate, "channels", f->channels);
         if (!line)
             return false;
         if (f->label != NO_LABEL)
-            json_object_set_new(line, "label", json_name(dataset_label(d, f->label)));
+            json_object_set_new(line, "label", text_json(dataset_label(d, f->label)));
         if (f->why && f->why[0])
-            json_object_set_new(line, "why", json_name(f->why));
+            json_object_set_new(line, "why", text_json(f->why));
         json_dumpf(line, to, JSON_COMPACT | JSON_REAL_PRECISION(7));
         fputc('\n', to);
         json_decref(line);
@@ -293,8 +285,11 @@ static void data_say(const struct dataset *d, const struct settings *s, const ch
     struct dataset_counts train = dataset_counts(d, SPLIT_TRAIN),
                           valid = dataset_counts(d, SPLIT_VALID);
     int64_t n_skipped = train.n_skipped + valid.n_skipped;
-    log_info("data: %lld files, %.1f min to train on; %lld files, %.1f min for validation",
-             (long long)train.n_used, train.dur_s / 60, (long long)valid.n_used, valid.dur_s / 60);
+    char to_train[32], to_check[32];
+    log_info("data: %lld file%s, %s to train on; %lld file%s, %s for validation",
+             (long long)train.n_used, train.n_used == 1 ? "" : "s",
+             length_format(to_train, sizeof(to_train), train.dur_s), (long long)valid.n_used,
+             valid.n_used == 1 ? "" : "s", length_format(to_check, sizeof(to_check), valid.dur_s));
     if (n_skipped > 0)
         log_warn("%lld file%s could not be used: see %s/index.ndjson", (long long)n_skipped,
                  n_skipped == 1 ? "" : "s", index_folder);

@@ -116,8 +116,8 @@ static bool names_read(char *names[NAMES_MAX], int *n, const char *folder, const
             strcmp(entry->d_name + length - tail, suffix) != 0 || *n == NAMES_MAX)
             continue;
         char *name = strndup(entry->d_name, length - tail);
-        bool known = false;
         ok = name || error_set("out of memory");
+        bool known = ok && !name_is_bundled(name); /* a name with a dot could not be asked for */
         for (int i = 0; ok && i < *n; i++)
             known |= strcmp(names[i], name) == 0;
         if (ok && !known)

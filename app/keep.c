@@ -11,14 +11,22 @@ static int by_key(const void *a, const void *b, void *keys)
     return x != y ? (x > y) - (x < y) : (i > j) - (i < j);
 }
 
+/* Reverses order[from .. to - 1]. */
+static void reverse(int64_t *order, int64_t from, int64_t to)
+{
+    for (to--; from < to; from++, to--) {
+        int64_t other = order[from];
+        order[from] = order[to];
+        order[to] = other;
+    }
+}
+
+/* The first `by` become the last, in place: it needs no memory that could be missing. */
 static void rotate(int64_t *order, int64_t n, int64_t by)
 {
-    for (; by > 0; by--) {
-        int64_t first = order[0];
-        for (int64_t i = 0; i + 1 < n; i++)
-            order[i] = order[i + 1];
-        order[n - 1] = first;
-    }
+    reverse(order, 0, by);
+    reverse(order, by, n);
+    reverse(order, 0, n);
 }
 
 void keep_order(int64_t *order, const double *bits, int64_t n, double median)

@@ -100,3 +100,12 @@ char *time_format(char *out, size_t size, double seconds)
         snprintf(out, size, "%d:%02d", (int)(s / 60), (int)(s % 60));
     return out;
 }
+
+char *length_format(char *out, size_t size, double seconds)
+{
+    if (seconds < 60)
+        snprintf(out, size, "%.1f s", seconds);
+    else
+        snprintf(out, size, "%.1f min", seconds / 60);
+    return out;
+}

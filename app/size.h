@@ -27,4 +27,7 @@ bool samples_parse(int64_t *samples, const char *text, double rate);
 /* "1:05", "2:03:04": a duration for people. Returns out. */
 char *time_format(char *out, size_t size, double seconds);
 
+/* "45.0 s", "12.5 min": an amount of sound, for people. Returns out. */
+char *length_format(char *out, size_t size, double seconds);
+
 #endif

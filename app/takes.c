@@ -19,7 +19,8 @@ struct work {
     struct take_result *results;
     int threads_a_model;
     _Atomic int64_t next, made;
-    _Atomic int n_working;
+    int n_working;           /* under the lock */
+    pthread_cond_t finished; /* a worker */
     atomic_bool failed;
     pthread_mutex_t lock;
     char error[ERROR_TEXT_MAX]; /* of the first failure; under the lock */
@@ -69,8 +70,31 @@ static void *worker(void *arg)
             work_fail(w);
     }
     hiss_model_close(m);
-    atomic_fetch_sub(&w->n_working, 1);
+    pthread_mutex_lock(&w->lock);
+    w->n_working--;
+    pthread_cond_signal(&w->finished);
+    pthread_mutex_unlock(&w->lock);
     return NULL;
+}
+
+static struct timespec time_after_ms(int64_t ms)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    int64_t ns = t.tv_nsec + ms * 1000000;
+    return (struct timespec){.tv_sec = t.tv_sec + ns / 1000000000, .tv_nsec = ns % 1000000000};
+}
+
+/* Waits for a worker to end, but not for long. How many are at work? */
+static int work_wait(struct work *w)
+{
+    struct timespec until = time_after_ms(POLL_MS);
+    pthread_mutex_lock(&w->lock);
+    if (w->n_working > 0)
+        pthread_cond_timedwait(&w->finished, &w->lock, &until);
+    int n = w->n_working;
+    pthread_mutex_unlock(&w->lock);
+    return n;
 }
 
 static void work_watch(struct work *w)
@@ -78,9 +102,7 @@ static void work_watch(struct work *w)
     const struct takes_job *job = w->job;
     double start = clock_s(), rate = job->rate;
     double total = (double)job->take.n_samples * (double)job->n_takes / rate;
-    const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
-    while (atomic_load(&w->n_working) > 0) {
-        nanosleep(&pause, NULL);
+    while (work_wait(w) > 0) {
         double made = (double)atomic_load(&w->made) / rate, past = clock_s() - start;
         log_status(false, "%.1f of %.1f s, %.2f x real time", made, total, made / past);
     }
@@ -94,17 +116,25 @@ bool takes_run(const struct takes_job *job, struct take_result *results)
                      .results = results,
                      .threads_a_model = job->n_takes == 1 ? job->n_threads : 1,
                      .lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&w.finished, &clock);
+    pthread_condattr_destroy(&clock);
     memset(results, 0, (size_t)job->n_takes * sizeof(*results));
     pthread_t *threads = calloc((size_t)n_workers, sizeof(*threads));
-    if (!threads)
+    if (!threads) {
+        pthread_cond_destroy(&w.finished);
         return error_set("out of memory for %d threads", n_workers);
+    }
     int n_started = 0;
     for (; n_started < n_workers; n_started++) {
-        atomic_fetch_add(&w.n_working, 1);
-        if (pthread_create(&threads[n_started], NULL, worker, &w) != 0) {
-            atomic_fetch_sub(&w.n_working, 1);
+        pthread_mutex_lock(&w.lock);
+        bool started = pthread_create(&threads[n_started], NULL, worker, &w) == 0;
+        w.n_working += started;
+        pthread_mutex_unlock(&w.lock);
+        if (!started)
             break;
-        }
     }
     if (n_started == 0) {
         error_set("cannot start a thread");
@@ -114,5 +144,6 @@ bool takes_run(const struct takes_job *job, struct take_result *results)
     for (int i = 0; i < n_started; i++)
         pthread_join(threads[i], NULL);
     free(threads);
+    pthread_cond_destroy(&w.finished);
     return !atomic_load(&w.failed) || error_set("%s", w.error);
 }

@@ -47,3 +47,11 @@ char *text_escape(const char *text)
         *to = 0;
     return out;
 }
+
+json_t *text_json(const char *text)
+{
+    char *escaped = text_escape(text);
+    json_t *string = escaped ? json_string(escaped) : NULL;
+    free(escaped);
+    return string;
+}

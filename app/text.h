@@ -6,6 +6,7 @@
 #ifndef HISS_APP_TEXT_H
 #define HISS_APP_TEXT_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 /* Is it UTF-8, without overlong forms and surrogates? */
@@ -13,5 +14,8 @@ bool text_is_utf8(const char *text);
 
 /* A copy in which every byte that is not UTF-8 is written \xNN. Allocated; NULL: out of memory. */
 char *text_escape(const char *text);
+
+/* The same as a JSON string. NULL: out of memory. */
+json_t *text_json(const char *text);
 
 #endif

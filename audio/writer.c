@@ -131,9 +131,20 @@ static bool open_part(struct writer *w, const struct writer_options *o)
     return true;
 }
 
-bool writer_check(const char *path, int rate)
+static bool check_length(const struct writer_format *f, const char *where, int64_t n)
 {
-    return strcmp(path, "-") == 0 || writer_format_find(path, rate) != NULL;
+    if (f->max_bytes == 0 || n <= f->max_bytes / 2)
+        return true;
+    return error_set("%s: a %s file ends at 4 GiB: write flac for longer ones", where,
+                     f->extension);
+}
+
+bool writer_check(const char *path, int rate, int64_t n)
+{
+    if (strcmp(path, "-") == 0)
+        return true;
+    const struct writer_format *f = writer_format_find(path, rate);
+    return f && check_length(f, path, n);
 }
 
 struct writer *writer_open(const char *path, const struct writer_options *o)
@@ -190,9 +201,8 @@ static bool write_block(struct writer *w, const float *x, int n)
 
 bool writer_write(struct writer *w, const float *x, int64_t n)
 {
-    if (w->format->max_bytes > 0 && 2 * (w->n + n) > w->format->max_bytes)
-        return error_set("%s: a %s file ends at 4 GiB: write flac for longer ones", w->where,
-                         w->format->extension);
+    if (!check_length(w->format, w->where, w->n + n))
+        return false;
     for (int64_t done = 0; done < n; done += BLOCK)
         if (!write_block(w, x + done, (int)(n - done < BLOCK ? n - done : BLOCK)))
             return false;

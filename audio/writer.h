@@ -36,9 +36,10 @@ struct writer_options {
 /* One line naming the extensions that can be written here: "wav, flac, ...". Static. */
 const char *writer_formats(void);
 
-/* Is the path "-" or one whose extension can be written at this rate? For a check of the arguments
+/* Is the path "-" or one whose extension can be written at this rate and hold `n` samples (0: not
+   known yet)? For a check of the arguments
    before any work is done; nothing is touched. False with error_text. */
-bool writer_check(const char *path, int rate);
+bool writer_check(const char *path, int rate, int64_t n);
 
 /* Opens PATH.part (or standard output). NULL with error_text: unknown extension, a rate the format
    cannot have, a folder that is not there or not writable, a text beyond WRITER_TEXT_MAX bytes. */

@@ -293,6 +293,9 @@ fails 1 'trained without labels' generate runs/plain --label low -o x.wav
 fails 1 'a prompt must be shorter than a clip' generate ./a --prompt 6.wav -o x.wav
 sox -R -n -r 1 -b 16 1hz.wav synth 100 sine 0.1
 fails 1 '1hz.wav: its rate of 1 Hz is too far below 2000 Hz' generate ./a --prompt 1hz.wav -o x.wav
+fails 1 'a wav file ends at 4 GiB: write flac' generate ./a --seconds 20000h -o x.wav
+fails 1 'a wav file ends at 4 GiB: write flac' generate ./a --seconds 20000h --count 2 -o x/
+gone x/take-7-0.wav x/take-7-0.wav.part
 fails 1 'nix.wav' generate ./a --prompt nix.wav -o x.wav
 fails 1 'no/where' generate ./a -o no/where/x.wav
 fails 2 'x.xyz' generate ./a -o x.xyz
@@ -313,7 +316,7 @@ mv out 1.json
 works eval ./a data --json --per-label --threads 2 && same 1.json out
 works eval ./a data --no-labels && says 'labels: not used' out
 works eval ./a data --split all && says '24 files, 9600 samples' out
-works eval ./a data/test/low/1.wav && says ' 1 files, 400 samples' out
+works eval ./a data/test/low/1.wav && says ' 1 file, 400 samples, 0.2 s;' out
 works eval runs/plain data --context 100 && says 'zero state every 100 samples' out
 works eval ./a data --split valid --logits l.npy
 says "'shape': \([0-9]+, 256\)" <(head -c 128 l.npy | strings)
@@ -332,6 +335,11 @@ works info youtubemix-3m && says '\(3.74 M,' out
 works info ./micro.ini && says 'for the tests' out
 fails 1 'there is no bundled preset nix' info nix
 works presets && says '^  tiny +[a-z]' out && says '^  digits ' out
+
+mkdir own && cp micro.ini own/micro.ini && cp micro.ini own/micro.v2.ini
+HISS_PRESETS=$work/own "$hiss" presets >out 2>err
+says '^  micro  ' out
+grep -q 'v2' out && bad "a preset is listed that cannot be named"
 
 [ $n_failed = 0 ] && echo "all well" || echo "$n_failed failed"
 [ $n_failed = 0 ]

@@ -304,9 +304,12 @@ static void test_refusals(void **state)
     assert_null(writer_open(deep, &options));
     assert_error_has("too long");
     free(deep);
-    assert_true(writer_check("-", 8000));
-    assert_true(writer_check("take.flac", 8000));
-    assert_false(writer_check("take.doc", 8000));
+    assert_true(writer_check("-", 8000, INT64_MAX));
+    assert_true(writer_check("take.flac", 8000, (int64_t)1 << 40));
+    assert_false(writer_check("take.doc", 8000, 0));
+    assert_true(writer_check("take.wav", 8000, 2147000000));
+    assert_false(writer_check("take.wav", 8000, (int64_t)1 << 31));
+    assert_error_has("take.wav: a wav file ends at 4 GiB: write flac");
     assert_int_equal(open(fixture_path("take.flac"), O_RDONLY), -1);
 }
 
