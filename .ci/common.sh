@@ -35,8 +35,8 @@ build_tree() {
     folder=$1
     shift
     if [ -f "$folder/build.ninja" ]; then set -- --reconfigure "$@"; fi
-    meson setup "$folder" "$top" "$@" >"$folder.setup.log" 2>&1 || {
-        cat "$folder.setup.log" >&2
+    told=$(meson setup "$folder" "$top" "$@" 2>&1) || {
+        echo "$told" >&2
         return 1
     }
     ninja -C "$folder" --quiet

@@ -1,7 +1,7 @@
 /*
- * The plan: a network as plain data. model/build.c fills it from a configuration; forward, backward,
- * initialiser, optimiser, model file, `hiss info`, the tests and the decode engines read it. The
- * architecture is written nowhere else.
+ * The plan: a network as plain data. model/build.c fills it from a configuration; forward,
+ * backward, initialiser, optimiser, model file, `hiss info`, the tests and the decode engines read
+ * it. The architecture is written nowhere else.
  *
  * A plan is a straight line of layers. Layer i reads the value made by layer `in` (for the first
  * layer: the codes), adds the value made by layer `skip` if there is one, and makes value i. A
