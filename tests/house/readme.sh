@@ -5,10 +5,10 @@ set -eu
 source=$1 hiss=$2
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-mkdir "$root/bin" "$root/work" "$root/work/my-recordings"
+mkdir "$root/bin" "$root/desk" "$root/desk/my-recordings"
 ln -s "$(realpath "$hiss")" "$root/bin/hiss"
 PATH=$root/bin:$PATH
-cd "$root/work"
+cd "$root/desk"
 for word in one two three four five six seven eight nine ten; do
     espeak-ng -w "my-recordings/$word.wav" "$word, $word and $word"
 done
