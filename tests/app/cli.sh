@@ -151,6 +151,7 @@ works train data --preset ./micro.ini --run b && says 'done: 20 steps' err # the
 pid=$!
 while kill -0 $pid 2>/dev/null && ! compgen -G 'c/step-*/progress.json' >/dev/null; do sleep 0.05; done
 fails 1 'c is in use by another hiss train' train --run c
+kill -INT $pid # twice: a terminal and timeout(1) tell a program and its group
 kill -INT $pid
 wait $pid
 [ $? = 130 ] || bad "Ctrl-C in train does not exit 130"
