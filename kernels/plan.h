@@ -87,7 +87,6 @@ struct layer {
 };
 
 enum param_init {
-    INIT_ZEROS,
     INIT_ONES,
     INIT_UNIFORM,    /* U(-init_scale, init_scale) */
     INIT_NORMAL,     /* N(0, init_scale^2) */

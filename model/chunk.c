@@ -158,18 +158,6 @@ void chunk_close(struct chunk *c)
     *c = (struct chunk){0};
 }
 
-size_t chunk_memory(struct net *net, int n_batch, int64_t max_time, enum tape tape)
-{
-    struct chunk c;
-    struct arena dry;
-    arena_init_dry(&dry);
-    if (alloc_tables(&c, net, n_batch, max_time, tape))
-        cut(&c, &dry);
-    chunk_close(&c);
-    return dry.peak +
-           net->be->ops->workspace(net->be, &net->plan, n_batch, max_time, tape != TAPE_NONE);
-}
-
 /* --- walks ----------------------------------------------------------------------------------- */
 
 static struct layer_run layer_view(struct chunk *c, int i, float *state)

@@ -71,9 +71,6 @@ struct chunk {
 bool chunk_open(struct chunk *c, struct net *net, int n_batch, int64_t max_time, enum tape tape);
 void chunk_close(struct chunk *c);
 
-/* Bytes of backend memory that chunk_open would take. */
-size_t chunk_memory(struct net *net, int n_batch, int64_t max_time, enum tape tape);
-
 /* Runs n_time <= max_time samples. codes (B,n_time): inputs, that is codes shifted by one, the
    first being the previous sample or PLAN_START_CODE; labels (B), -1 none; both backend memory and
    kept until the backward. state: before; becomes after. Returns the logits (B,n_time,V), which

@@ -23,8 +23,6 @@ static double first_value(const struct param *p, int64_t i, uint32_t r0, uint32_
 {
     int64_t last = p->shape[p->n_dims - 1];
     switch (p->init) {
-    case INIT_ZEROS:
-        return 0;
     case INIT_ONES:
         return 1;
     case INIT_UNIFORM:
