@@ -1,11 +1,11 @@
 #include "audio/reader.h"
 
+#include "audio/sound_file.h"
 #include "base/error.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <sndfile.h>
 #include <soxr.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,6 +154,7 @@ static bool open_soxr(struct reader *r, const char *path)
 struct reader *reader_open(const char *path, int rate)
 {
     SF_INFO info = {0};
+    char why[SOUND_FILE_WHY_MAX];
     struct reader *r = calloc(1, sizeof *r);
     if (!r) {
         error_set("%s: out of memory", path);
@@ -162,9 +163,8 @@ struct reader *reader_open(const char *path, int rate)
     int fd = open_regular(path);
     if (fd < 0)
         goto fail;
-    /* From here on it is libsndfile's: a failed open closes it, asked to or not. */
-    if (!(r->file = sf_open_fd(fd, SFM_READ, &info, 1))) {
-        error_set("%s: not a sound file that can be read: %s", path, sf_strerror(NULL));
+    if (!(r->file = sound_file_open(fd, SFM_READ, &info, 1, why))) {
+        error_set("%s: not a sound file that can be read: %s", path, why);
         goto fail;
     }
     if (info.channels < 1 || info.samplerate < 1) {

@@ -1,5 +1,6 @@
 #include "audio/writer.h"
 
+#include "audio/sound_file.h"
 #include "audio/writer_format.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -7,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <sndfile.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +102,7 @@ static bool open_stream(struct writer *w)
 static bool open_part(struct writer *w, const struct writer_options *o)
 {
     SF_INFO info = {.samplerate = o->rate, .channels = 1, .format = w->format->sndfile};
+    char why[SOUND_FILE_WHY_MAX];
     w->where = w->path;
     if (strlen(w->path) + sizeof ".part" > sizeof w->part)
         return error_set("%.80s...: the path is too long", w->path);
@@ -113,12 +114,11 @@ static bool open_part(struct writer *w, const struct writer_options *o)
         return error_set("%s: cannot create: %s", w->part, strerror(errno));
     if (w->format->sndfile == 0)
         return true;
-    if (!(w->file = sf_open_fd(w->fd, SFM_WRITE, &info, 0))) {
-        /* libsndfile has closed it, though not asked to. */
+    if (!(w->file = sound_file_open(w->fd, SFM_WRITE, &info, 0, why))) {
         w->fd = -1;
         unlink(w->part);
         return error_set("%s: cannot write %s at %d Hz: %s", w->path, w->format->extension, o->rate,
-                         sf_strerror(NULL));
+                         why);
     }
     if ((o->software && strlen(o->software) > WRITER_TEXT_MAX) ||
         (o->comment && strlen(o->comment) > WRITER_TEXT_MAX))
