@@ -207,6 +207,43 @@ struct adamw_args {
     int n_ranges;
 };
 
+/* --- the recurrent engine (design 6) -------------------------------------------------------- */
+
+/* A network as an engine reads it: backend memory that stays as it is while the engine is open. */
+struct decoder_net {
+    const struct plan *plan;
+    const float *weights;
+    const float *coef;          /* what ops->coef made */
+    const int64_t *coef_offset; /* of each layer, in coef; host memory */
+};
+
+struct decoder_options {
+    int n_streams;
+    bool guided; /* a second row a stream, without label: rows n_streams.. */
+    enum precision precision;
+    enum decode_threads threads;
+    bool at_once; /* run every tier when it ticks; else deeper tiers' work is spread over the
+                     samples that may wait for it: the same bits, a flatter cost */
+};
+
+/* All pointers are host memory. */
+struct decode_args {
+    int64_t n_samples;
+    uint8_t *codes;        /* (n_streams, n_samples): made */
+    const uint8_t *forced; /* (n_streams, n_samples): heard instead of drawn (codes may then be
+                              NULL); NULL: drawn */
+    double *nats;          /* (n_streams) += -ln p of the codes, untempered, untruncated, without
+                              guidance; or NULL */
+    float *logits;         /* (n_rows, n_samples, V); or NULL */
+    const int32_t *labels; /* (n_rows), from the first of these samples on */
+    float *seconds;        /* (n_samples): what each took; or NULL */
+    struct sampling sampling;
+    int64_t noise_n; /* index of the first sample's noise */
+    uint32_t first_stream;
+};
+
+struct decoder;
+
 struct ops {
     const char *name; /* "cpu avx2", ... for `hiss info` and logs */
     int scan_chunk;   /* ticks between the states a forward scan keeps */
@@ -272,6 +309,21 @@ struct ops {
 
     void (*cross_entropy)(struct backend *be, const struct cross_entropy_args *a);
     void (*sample)(struct backend *be, const struct sample_args *a);
+
+    /* An engine that makes one sample after the other: the forward with T = 1 and `sample`, to
+       rounding (fp32) or to the precision asked for, for any plan. Its rows do not depend on each
+       other. Closing it leaves the net. NULL with error_text; a backend without an engine has NULL
+       here, and the generic walk serves. */
+    struct decoder *(*decoder_open)(struct backend *be, const struct decoder_net *net,
+                                    const struct decoder_options *o);
+    void (*decoder_close)(struct decoder *d);
+    /* The state before sample n: canonical (n_rows, plan.state_size) in backend memory, and the
+       next input code of each row (host). Exporting what was imported gives the same bits. */
+    void (*decoder_import)(struct decoder *d, const float *state, int64_t n, const uint8_t *inputs);
+    void (*decoder_export)(struct decoder *d, float *state);
+    void (*decode)(struct decoder *d, const struct decode_args *a);
+    /* How the engine uses processors: what DECODE_AUTO became. */
+    enum decode_threads (*decoder_threads)(const struct decoder *d);
 
     /* *sum = sum of x^2 in double. n entries. */
     void (*sum_squares)(struct backend *be, double *sum, const float *x, int64_t n);

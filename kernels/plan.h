@@ -133,6 +133,20 @@ static inline int64_t plan_ticks(const struct plan *plan, int tier, int64_t n0, 
     return (n0 + n_time) / plan->rate[tier] - n0 / plan->rate[tier];
 }
 
+/* In what form a decode engine holds the weights of matrices; sums, residuals and states are fp32.
+ */
+enum precision { PRECISION_FP32, PRECISION_FP16, PRECISION_INT8, PRECISIONS };
+
+/* How a decode engine uses processors. Each makes the same bits. */
+enum decode_threads {
+    DECODE_ONE,      /* one thread */
+    DECODE_LOCKSTEP, /* two threads, half of the channels of every block each */
+    DECODE_PIPELINE, /* two threads, the outer tier and the deeper ones */
+    DECODE_ROWS,     /* two threads, half of the rows each */
+    DECODE_AUTO,     /* what suits the plan, the rows and the threads there are */
+    DECODE_THREADS
+};
+
 /* How a stream chooses its next code. */
 struct sampling {
     uint64_t seed;
