@@ -18,6 +18,11 @@
 #include "kernels/cpu/loss.c"
 #include "kernels/cpu/sample.c"
 #include "kernels/cpu/optimiser.c"
+#include "kernels/cpu/decode_pack.c"
+#include "kernels/cpu/decode_step.c"
+#include "kernels/cpu/decode_tiers.c"
+#include "kernels/cpu/decode_state.c"
+#include "kernels/cpu/decode.c"
 #include "kernels/cpu/workspace.c"
 
 const struct ops CPU_OPS_NAME = {
@@ -50,6 +55,12 @@ const struct ops CPU_OPS_NAME = {
     .frames_emit_backward = op_frames_emit_backward,
     .cross_entropy = op_cross_entropy,
     .sample = op_sample,
+    .decoder_open = op_decoder_open,
+    .decoder_close = decoder_close,
+    .decoder_import = op_decoder_import,
+    .decoder_export = op_decoder_export,
+    .decode = op_decode,
+    .decoder_threads = op_decoder_threads,
     .sum_squares = op_sum_squares,
     .adamw = op_adamw,
 };

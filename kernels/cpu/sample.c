@@ -94,30 +94,43 @@ V_INLINE void add_gumbel(float x[PLAN_CODES], uint64_t seed, uint64_t n, uint32_
     }
 }
 
-static void sample_round(void *arg, int64_t b, int thread)
+/* -ln p(code), untempered and untruncated. */
+static float code_nats(const float logits[PLAN_CODES], int code)
 {
-    const struct sample_args *a = arg;
-    const struct sampling *s = &a->sampling;
-    const float *with = a->logits + b * PLAN_CODES;
+    float e[PLAN_CODES], max;
+    float sum = softmax_row(e, logits, &max);
+    return logf(sum) - (logits[code] - max);
+}
+
+/* The code of sample n of a stream. without: logits without the label, or NULL. */
+static int code_draw(const float with[PLAN_CODES], const float *without, const struct sampling *s,
+                     uint64_t n, uint32_t stream)
+{
     float x[PLAN_CODES];
     memcpy(x, with, sizeof x);
-    if (a->without_label) {
-        const float *without = a->without_label + b * PLAN_CODES;
+    if (without)
         for (int c = 0; c < PLAN_CODES; c++)
             x[c] = without[c] + s->guidance * (with[c] - without[c]);
-    }
     if (s->top_p < 1.0f)
         keep_top_p(x, s->top_p);
     if (s->temperature > 0.0f) {
         for (int c = 0; c < PLAN_CODES; c++)
             x[c] /= s->temperature;
-        add_gumbel(x, s->seed, (uint64_t)a->n, a->first_stream + (uint32_t)b);
+        add_gumbel(x, s->seed, n, stream);
     }
-    int code = argmax_code(x);
+    return argmax_code(x);
+}
+
+static void sample_round(void *arg, int64_t b, int thread)
+{
+    (void)thread;
+    const struct sample_args *a = arg;
+    const float *with = a->logits + b * PLAN_CODES;
+    const float *without = a->without_label ? a->without_label + b * PLAN_CODES : NULL;
+    int code =
+        code_draw(with, without, &a->sampling, (uint64_t)a->n, a->first_stream + (uint32_t)b);
     a->codes[b] = (uint8_t)code;
-    float e[PLAN_CODES], max;
-    float sum = softmax_row(e, with, &max);
-    a->nats[b] = logf(sum) - (with[code] - max);
+    a->nats[b] = code_nats(with, code);
 }
 
 static void op_sample(struct backend *be, const struct sample_args *a)

@@ -54,6 +54,14 @@ V_INLINE vf vset(float x)
     return (vf){x, x, x, x, x, x, x, x};
 }
 
+/* v, through memory: what made it is rounded and done, and not merged into a sum with what follows.
+   For results that must not depend on which code is beside them. */
+V_INLINE vf vkeep(vf v)
+{
+    __asm__("" : "+m"(v));
+    return v;
+}
+
 /* mask ? a : b, where each lane of mask is all ones or all zeros: the result of a comparison. */
 V_INLINE vf vselect(vi mask, vf a, vf b)
 {

@@ -1,0 +1,506 @@
+/*
+ * The decode engine against the one forward: its logits are the chunk's to rounding (fp32) or to
+ * the precision of its weights, and neither threads, nor waiting tiers, nor rows beside it, nor the
+ * cuts between calls and engines change a single bit.
+ */
+#include "base/error.h"
+#include "base/random.h"
+#include "model/build.h"
+#include "model/chunk.h"
+#include "model/model_file.h"
+#include "tests/model/kinds.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { N_STREAMS = 5, N_TIME = 91, N_ROWS_MAX = 2 * N_STREAMS };
+
+static const char *shipped_model; /* the bundled model's file */
+
+static const char *const precision_names[PRECISIONS] = {"fp32", "fp16", "int8"};
+static const char *const thread_names[DECODE_THREADS] = {"one", "lockstep", "pipeline", "rows",
+                                                         "auto"};
+
+struct fixture {
+    const char *name;
+    struct backend *be;
+    struct net net;
+    int n_labels;
+    uint8_t codes[N_STREAMS * N_TIME]; /* (N_STREAMS, N_TIME) */
+};
+
+static void fixture_open(struct fixture *f, const struct kind *k)
+{
+    struct config config;
+    kind_config(&config, k);
+    *f = (struct fixture){.name = k->name, .n_labels = config.n_labels};
+    f->be = backend_open("cpu", 2);
+    if (!f->be || !net_open(&f->net, &config, f->be))
+        fail_msg("%s", error_text());
+    float *weights = calloc((size_t)f->net.plan.weights_size, sizeof *weights);
+    plan_init_weights(&f->net.plan, weights, 7);
+    net_set_weights(&f->net, weights);
+    free(weights);
+    for (int i = 0; i < N_STREAMS * N_TIME; i++)
+        f->codes[i] = (uint8_t)random_word(1, (uint64_t)i, 0, RANDOM_CROP, 0);
+}
+
+static void fixture_close(struct fixture *f)
+{
+    net_close(&f->net);
+    backend_close(f->be);
+}
+
+static struct decoder *engine_open(struct fixture *f, struct decoder_options o)
+{
+    struct decoder_net net = {&f->net.plan, f->net.weights, f->net.coef, f->net.coef_offset};
+    return f->be->ops->decoder_open(f->be, &net, &o);
+}
+
+static struct decoder *engine(struct fixture *f, struct decoder_options o)
+{
+    struct decoder *d = engine_open(f, o);
+    if (!d)
+        fail_msg("%s: %s", f->name, error_text());
+    return d;
+}
+
+/* What a run leaves. */
+struct trace {
+    float logits[N_ROWS_MAX * N_TIME * PLAN_CODES]; /* (rows, N_TIME, V) */
+    uint8_t codes[N_STREAMS * N_TIME];
+    double nats[N_STREAMS];
+    float *state; /* (rows, plan.state_size) */
+};
+
+static struct trace *trace_new(const struct fixture *f)
+{
+    struct trace *t = calloc(1, sizeof *t);
+    t->state = calloc(N_ROWS_MAX * (size_t)f->net.plan.state_size, sizeof *t->state);
+    return t;
+}
+
+static void trace_free(struct trace *t)
+{
+    free(t->state);
+    free(t);
+}
+
+/* The label of a row in the samples from t on: it changes on the way. */
+static int32_t label_at(const struct fixture *f, const struct decoder_options *o, int row, int t)
+{
+    if (f->n_labels == 0 || row >= o->n_streams)
+        return -1;
+    return (row + (t >= N_TIME / 2)) % (f->n_labels + 1) - 1;
+}
+
+/* Samples [from, to) of a run on an engine that stands at `from`, in calls of at most `part`
+   samples, none across the change of labels. */
+static void run_part(struct fixture *f, struct decoder *d, const struct decoder_options *o,
+                     struct trace *trace, bool forced, int from, int to, int part)
+{
+    const int rows = o->n_streams * (o->guided ? 2 : 1);
+    for (int t = from; t < to;) {
+        int n = to - t < part ? to - t : part;
+        if (t < N_TIME / 2 && t + n > N_TIME / 2)
+            n = N_TIME / 2 - t;
+        float *logits = malloc(sizeof(float) * (size_t)(rows * n) * PLAN_CODES);
+        uint8_t made[N_STREAMS * N_TIME], given[N_STREAMS * N_TIME];
+        int32_t labels[N_ROWS_MAX];
+        for (int r = 0; r < rows; r++)
+            labels[r] = label_at(f, o, r, t);
+        for (int i = 0; i < o->n_streams; i++)
+            memcpy(given + i * n, f->codes + i * N_TIME + t, (size_t)n);
+        f->be->ops->decode(d, &(struct decode_args){
+                                  .n_samples = n,
+                                  .codes = made,
+                                  .forced = forced ? given : NULL,
+                                  .nats = trace->nats,
+                                  .logits = logits,
+                                  .labels = labels,
+                                  .sampling = {.seed = 3,
+                                               .temperature = 1,
+                                               .top_p = 0.9f,
+                                               .guidance = o->guided ? 1.5f : 1.0f},
+                                  .noise_n = t,
+                              });
+        for (int r = 0; r < rows; r++)
+            memcpy(trace->logits + (r * N_TIME + t) * PLAN_CODES, logits + r * n * PLAN_CODES,
+                   sizeof(float) * (size_t)n * PLAN_CODES);
+        for (int i = 0; i < o->n_streams; i++)
+            memcpy(trace->codes + i * N_TIME + t, made + i * n, (size_t)n);
+        free(logits);
+        t += n;
+    }
+}
+
+static void start(struct fixture *f, struct decoder *d)
+{
+    uint8_t inputs[N_ROWS_MAX];
+    float *zero = calloc(N_ROWS_MAX * (size_t)f->net.plan.state_size, sizeof *zero);
+    memset(inputs, PLAN_START_CODE, sizeof inputs);
+    f->be->ops->decoder_import(d, zero, 0, inputs);
+    free(zero);
+}
+
+/* A whole run from the beginning. */
+static struct trace *run(struct fixture *f, struct decoder_options o, bool forced, int part)
+{
+    struct trace *trace = trace_new(f);
+    struct decoder *d = engine(f, o);
+    start(f, d);
+    run_part(f, d, &o, trace, forced, 0, N_TIME, part);
+    f->be->ops->decoder_export(d, trace->state);
+    f->be->ops->decoder_close(d);
+    return trace;
+}
+
+static void check_equal(const struct fixture *f, const char *what, const struct decoder_options *o,
+                        const struct trace *a, const struct trace *b)
+{
+    const size_t rows = (size_t)o->n_streams * (o->guided ? 2 : 1);
+    const size_t state = (size_t)f->net.plan.state_size * sizeof(float);
+    if (memcmp(a->logits, b->logits, sizeof(float) * rows * N_TIME * PLAN_CODES) != 0)
+        fail_msg("%s, %s: other logits", f->name, what);
+    if (memcmp(a->codes, b->codes, (size_t)o->n_streams * N_TIME) != 0)
+        fail_msg("%s, %s: other codes", f->name, what);
+    if (memcmp(a->nats, b->nats, (size_t)o->n_streams * sizeof *a->nats) != 0)
+        fail_msg("%s, %s: other likelihoods", f->name, what);
+    if (memcmp(a->state, b->state, rows * state) != 0)
+        fail_msg("%s, %s: another state", f->name, what);
+}
+
+/* --- against the chunk ----------------------------------------------------------------------- */
+
+/* The chunk's logits of the codes of stream 0, and the state after them, without label. */
+static void chunk_run(struct fixture *f, const uint8_t *codes, int n, float *logits, float *final)
+{
+    struct chunk chunk;
+    struct state state;
+    uint8_t *in = backend_alloc(f->be, (size_t)n);
+    int32_t *label = backend_alloc(f->be, sizeof *label);
+    *label = -1;
+    in[0] = PLAN_START_CODE;
+    memcpy(in + 1, codes, (size_t)n - 1);
+    assert_true(chunk_open(&chunk, &f->net, 1, n, TAPE_NONE));
+    assert_true(state_open(&state, &f->net, 1));
+    memcpy(logits, chunk_forward(&chunk, &state, in, label, n),
+           sizeof(float) * (size_t)n * PLAN_CODES);
+    memcpy(final, state.data, sizeof(float) * (size_t)f->net.plan.state_size);
+    chunk_close(&chunk);
+    state_close(&state, &f->net);
+    backend_free(f->be, in);
+    backend_free(f->be, label);
+}
+
+struct difference {
+    double largest; /* of the largest entry */
+    double db;      /* signal, without its mean a row, to error */
+};
+
+static struct difference compare(const float *a, const float *b, int64_t rows, int width)
+{
+    double signal = 0, error = 0, most = 0, worst = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        double mean = 0;
+        for (int i = 0; i < width; i++)
+            mean += (double)a[r * width + i] / width;
+        for (int i = 0; i < width; i++) {
+            double x = a[r * width + i], d = (double)b[r * width + i] - x;
+            signal += (x - mean) * (x - mean);
+            error += d * d;
+            most = fmax(most, fabs(x));
+            worst = isnan(d) ? d : fmax(worst, fabs(d));
+        }
+    }
+    return (struct difference){worst / most, 10 * log10(signal / (error + 1e-300))};
+}
+
+/* Bounds of design 8 for the shipped model; small random networks of 5 to 10 channels are held to
+   somewhat less in int8, where few channels share a scale. */
+static void check_precision(const char *name, enum precision precision, struct difference d,
+                            const double least_db[PRECISIONS])
+{
+    bool good = precision == PRECISION_FP32 ? d.largest <= 2e-4 : true;
+    if (!good || !(d.db >= least_db[precision]))
+        fail_msg("%s, %s: largest difference %g of the largest logit, %.1f dB", name,
+                 precision_names[precision], d.largest, d.db);
+}
+
+static void test_chunk(void **unused)
+{
+    (void)unused;
+    static const double least_db[PRECISIONS] = {100, 55, 25};
+    static const struct decoder_options plain = {.n_streams = 1, .at_once = true};
+    for (int k = 0; k < n_kinds; k++) {
+        struct fixture f;
+        fixture_open(&f, &kinds[k]);
+        f.n_labels = 0; /* of the chunk here too */
+        float *logits = malloc(sizeof(float) * N_TIME * PLAN_CODES);
+        float *state = malloc(sizeof(float) * (size_t)f.net.plan.state_size);
+        chunk_run(&f, f.codes, N_TIME, logits, state);
+        for (int p = 0; p < PRECISIONS; p++) {
+            struct decoder_options o = plain;
+            o.precision = (enum precision)p;
+            struct trace *trace = run(&f, o, true, N_TIME);
+            check_precision(f.name, o.precision, compare(logits, trace->logits, N_TIME, PLAN_CODES),
+                            least_db);
+            if (p == PRECISION_FP32 &&
+                !(compare(state, trace->state, 1, (int)f.net.plan.state_size).largest <= 2e-5))
+                fail_msg("%s: another state than the chunk's", f.name);
+            trace_free(trace);
+        }
+        free(logits);
+        free(state);
+        fixture_close(&f);
+    }
+}
+
+/* 4096 teacher-forced samples of the shipped model. */
+static void test_shipped(void **unused)
+{
+    (void)unused;
+    enum { N = 4096 };
+    static const double least_db[PRECISIONS] = {100, 60, 33};
+    struct fixture f = {.name = "the shipped model"};
+    struct model_file file;
+    if (!model_file_load(&file, shipped_model))
+        fail_msg("%s", error_text());
+    f.be = backend_open("cpu", 2);
+    if (!f.be || !net_open(&f.net, &file.config, f.be))
+        fail_msg("%s", error_text());
+    net_set_weights(&f.net, file.weights);
+    model_file_free(&file);
+    struct decoder_options o = {.n_streams = 1, .threads = DECODE_ONE};
+    uint8_t *codes = malloc(N);
+    int32_t label = -1;
+    float *logits = malloc(sizeof(float) * N * PLAN_CODES);
+    float *decoded = malloc(sizeof(float) * N * PLAN_CODES);
+    float *state = malloc(sizeof(float) * (size_t)f.net.plan.state_size);
+    for (int p = 0; p < PRECISIONS; p++) {
+        o.precision = (enum precision)p;
+        struct decoder *d = engine(&f, o);
+        start(&f, d);
+        struct decode_args a = {
+            .n_samples = N,
+            .codes = codes,
+            .forced = p ? codes : NULL, /* its own sound, made in fp32 */
+            .logits = decoded,
+            .labels = &label,
+            .sampling = {.seed = 1, .temperature = 1, .top_p = 1, .guidance = 1}};
+        f.be->ops->decode(d, &a);
+        if (p == 0)
+            chunk_run(&f, codes, N, logits, state);
+        check_precision(f.name, o.precision, compare(logits, decoded, N, PLAN_CODES), least_db);
+        f.be->ops->decoder_close(d);
+    }
+    free(codes);
+    free(logits);
+    free(decoded);
+    free(state);
+    net_close(&f.net);
+    backend_close(f.be);
+}
+
+/* --- bits ------------------------------------------------------------------------------------ */
+
+static bool mode_fits(const struct fixture *f, const struct decoder_options *o)
+{
+    const int rows = o->n_streams * (o->guided ? 2 : 1);
+    return !(o->threads == DECODE_PIPELINE && f->net.plan.n_tiers < 2) &&
+           !(o->threads == DECODE_ROWS && rows < 2);
+}
+
+static void for_each(void (*fn)(struct fixture *f, struct decoder_options o))
+{
+    static const struct {
+        int n_streams;
+        bool guided;
+    } groups[] = {{1, false}, {1, true}, {N_STREAMS, false}, {3, true}};
+    for (int k = 0; k < n_kinds; k++) {
+        struct fixture f;
+        fixture_open(&f, &kinds[k]);
+        for (int p = 0; p < PRECISIONS; p++)
+            for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
+                fn(&f, (struct decoder_options){.n_streams = groups[g].n_streams,
+                                                .guided = groups[g].guided,
+                                                .precision = (enum precision)p,
+                                                .at_once = true});
+        fixture_close(&f);
+    }
+}
+
+static void threads_and_waiting(struct fixture *f, struct decoder_options o)
+{
+    struct trace *plain = run(f, o, false, N_TIME);
+    for (int mode = 0; mode < DECODE_THREADS; mode++)
+        for (int at_once = 0; at_once < 2; at_once++) {
+            struct decoder_options other = o;
+            char what[64];
+            other.threads = (enum decode_threads)mode;
+            other.at_once = at_once;
+            if (!mode_fits(f, &other))
+                continue;
+            snprintf(what, sizeof what, "%s, %s, %d streams%s%s", precision_names[o.precision],
+                     thread_names[mode], o.n_streams, o.guided ? " guided" : "",
+                     at_once ? ", at once" : "");
+            struct trace *trace = run(f, other, false, at_once ? N_TIME : 13);
+            check_equal(f, what, &o, plain, trace);
+            trace_free(trace);
+        }
+    trace_free(plain);
+}
+
+static void test_threads_and_waiting(void **unused)
+{
+    (void)unused;
+    for_each(threads_and_waiting);
+}
+
+/* Each stream of a group sings what it sings alone. */
+static void rows_alone(struct fixture *f, struct decoder_options o)
+{
+    struct trace *group = run(f, o, true, N_TIME);
+    for (int i = 0; i < o.n_streams; i++) {
+        struct decoder_options alone = o;
+        struct fixture one = *f;
+        alone.n_streams = 1;
+        memcpy(one.codes, f->codes + i * N_TIME, N_TIME);
+        if (f->n_labels > 0 && i > 0)
+            continue; /* label_at speaks of rows */
+        struct trace *trace = run(&one, alone, true, N_TIME);
+        for (int half = 0; half < (o.guided ? 2 : 1); half++)
+            if (memcmp(trace->logits + half * N_TIME * PLAN_CODES,
+                       group->logits + (half * o.n_streams + i) * N_TIME * PLAN_CODES,
+                       sizeof(float) * N_TIME * PLAN_CODES) != 0)
+                fail_msg("%s, %s: stream %d of %d is not what it is alone", f->name,
+                         precision_names[o.precision], i, o.n_streams);
+        trace_free(trace);
+    }
+    trace_free(group);
+}
+
+static void test_rows_alone(void **unused)
+{
+    (void)unused;
+    for_each(rows_alone);
+}
+
+/* From engine to engine, through the canonical state, at every phase of the tiers. */
+static void hand_over(struct fixture *f, struct decoder_options o)
+{
+    struct trace *whole = run(f, o, false, N_TIME), *trace = trace_new(f);
+    const struct ops *ops = f->be->ops;
+    uint8_t inputs[N_ROWS_MAX];
+    int from = 0;
+    memset(inputs, PLAN_START_CODE, sizeof inputs);
+    for (int step = 0; from < N_TIME; step++) {
+        struct decoder_options other = o;
+        other.threads = (enum decode_threads)(step % DECODE_THREADS);
+        other.at_once = step % 2;
+        if (!mode_fits(f, &other))
+            other.threads = DECODE_LOCKSTEP;
+        struct decoder *d = engine(f, other);
+        const size_t bytes = (size_t)o.n_streams * (o.guided ? 2 : 1) *
+                             (size_t)f->net.plan.state_size * sizeof(float);
+        float *again = malloc(bytes);
+        ops->decoder_import(d, trace->state, from, inputs);
+        ops->decoder_export(d, again);
+        if (memcmp(again, trace->state, bytes) != 0)
+            fail_msg("%s: exported at %d, the state is not what was imported", f->name, from);
+        free(again);
+        int to = from + 1 + step * 3 % 8;
+        to = to < N_TIME ? to : N_TIME;
+        run_part(f, d, &o, trace, false, from, to, 5);
+        ops->decoder_export(d, trace->state);
+        ops->decoder_close(d);
+        for (int i = 0; i < o.n_streams; i++)
+            inputs[i] = inputs[i + o.n_streams * o.guided] = trace->codes[i * N_TIME + to - 1];
+        from = to;
+    }
+    check_equal(f, "handed over", &o, whole, trace);
+    trace_free(whole);
+    trace_free(trace);
+}
+
+static void test_hand_over(void **unused)
+{
+    (void)unused;
+    for_each(hand_over);
+}
+
+/* The state a chunk leaves at any sample is one an engine goes on from. */
+static void test_prefill(void **unused)
+{
+    (void)unused;
+    for (int k = 0; k < n_kinds; k++) {
+        struct fixture f;
+        fixture_open(&f, &kinds[k]);
+        f.n_labels = 0;
+        const struct decoder_options o = {.n_streams = 1};
+        float *logits = malloc(sizeof(float) * N_TIME * PLAN_CODES);
+        float *state = malloc(sizeof(float) * (size_t)f.net.plan.state_size);
+        struct trace *whole = run(&f, o, true, N_TIME);
+        for (int cut = 1; cut < 40; cut++) {
+            struct trace *trace = trace_new(&f);
+            struct decoder *d = engine(&f, o);
+            chunk_run(&f, f.codes, cut, logits, state);
+            f.be->ops->decoder_import(d, state, cut, &f.codes[cut - 1]);
+            run_part(&f, d, &o, trace, true, cut, N_TIME, N_TIME);
+            struct difference difference =
+                compare(whole->logits + cut * PLAN_CODES, trace->logits + cut * PLAN_CODES,
+                        N_TIME - cut, PLAN_CODES);
+            if (!(difference.largest <= 2e-5))
+                fail_msg("%s: after a prompt of %d, logits differ by %g", f.name, cut,
+                         difference.largest);
+            f.be->ops->decoder_close(d);
+            trace_free(trace);
+        }
+        trace_free(whole);
+        free(logits);
+        free(state);
+        fixture_close(&f);
+    }
+}
+
+static void test_refusals(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    fixture_open(&f, &kinds[0]);
+    assert_null(engine_open(&f, (struct decoder_options){.n_streams = 1, .threads = DECODE_ROWS}));
+    assert_non_null(strstr(error_text(), "one row"));
+    fixture_close(&f);
+    for (int k = 0; k < n_kinds; k++) {
+        fixture_open(&f, &kinds[k]);
+        if (f.net.plan.n_tiers == 1) {
+            assert_null(engine_open(
+                &f, (struct decoder_options){.n_streams = 1, .threads = DECODE_PIPELINE}));
+            assert_non_null(strstr(error_text(), "one tier"));
+        }
+        fixture_close(&f);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2)
+        return 2;
+    shipped_model = argv[1];
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_chunk),
+        cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_threads_and_waiting),
+        cmocka_unit_test(test_rows_alone),
+        cmocka_unit_test(test_hand_over),
+        cmocka_unit_test(test_prefill),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests_name("decode", tests, NULL, NULL);
+}
