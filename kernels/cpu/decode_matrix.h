@@ -96,9 +96,9 @@ V_INLINE vf vload_half(const char *p)
 /* VNNI multiplies unsigned activations with signed weights: they are stored with this added, and a
    sum begins at -DOT_OFFSET times the sum of its weights. */
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-enum { DOT_OFFSET = 128 };
+#define DOT_OFFSET 128
 #else
-enum { DOT_OFFSET = 0 };
+#define DOT_OFFSET 0
 #endif
 
 /* sum[o] += w[o][0] x[0] + .. + w[o][3] x[3] for eight outputs. */
@@ -137,30 +137,39 @@ V_INLINE vi vdot(vi sum, const char *w, const int8_t *x)
 #endif
 }
 
-/* q = round(x 127 / max|x|), and DOT_OFFSET; returns the scale. n_in is padded to DOT_INPUTS. */
+/* The nearest integers of eight numbers in [-127, 127], and DOT_OFFSET, as bytes. */
+V_INLINE void vstore_bytes(int8_t *q, vf x)
+{
+    typedef int8_t vb __attribute__((vector_size(8)));
+#if defined(__AVX512VL__)
+    __m128i bytes = _mm256_cvtepi32_epi8(_mm256_cvtps_epi32((__m256)x));
+    memcpy(q, &bytes, sizeof(vb));
+#elif defined(__AVX2__)
+    __m256i v = _mm256_cvtps_epi32((__m256)x);
+    __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    __m128i bytes = _mm_packs_epi16(words, words);
+    memcpy(q, &bytes, sizeof(vb));
+#else
+    vb bytes = __builtin_convertvector((vi)(x + V_ROUND), vb); /* the lowest byte of each */
+    memcpy(q, &bytes, sizeof bytes);
+#endif
+#if DOT_OFFSET
+    for (int i = 0; i < V_LANES; i++)
+        q[i] = (int8_t)(q[i] ^ DOT_OFFSET);
+#endif
+}
+
+/* q = round(x 127 / max|x|), and DOT_OFFSET; returns the scale. n_in: a multiple of V_LANES. */
 static float quantise_row(int8_t *q, const float *x, int n_in)
 {
     vf most = {0};
-    int i = 0;
-    for (; i + V_LANES <= n_in; i += V_LANES)
+    for (int i = 0; i < n_in; i += V_LANES)
         most = vmax((vf)((vu)vload(x + i) & 0x7fffffffu), most);
-    most = vmax((vf)((vu)vload_n(x + i, n_in - i) & 0x7fffffffu), most);
     float max = vmax_lanes(most);
     float scale = max > 1e-30f && max < INFINITY ? 127.0f / max : 0.0f;
-    for (i = 0; i < n_in; i += V_LANES) {
-        int n = n_in - i < V_LANES ? n_in - i : V_LANES;
-        vf v = vmin(vset(127.0f), vmax(vset(-127.0f), vload_n(x + i, n) * scale)) + V_ROUND;
-        typedef int8_t vb __attribute__((vector_size(8)));
-        vb b = __builtin_convertvector((vi)v + DOT_OFFSET, vb); /* the lowest byte */
-        memcpy(q + i, &b, sizeof b);
-    }
+    for (int i = 0; i < n_in; i += V_LANES)
+        vstore_bytes(q + i, vload(x + i) * scale);
     return scale > 0.0f ? 1.0f / scale : 0.0f;
-}
-
-/* Bytes of q a row: whole vectors are stored. */
-static inline int64_t quantised_size(int n_in)
-{
-    return lanes_up(n_in);
 }
 
 /* --- packing --------------------------------------------------------------------------------- */

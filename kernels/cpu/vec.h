@@ -101,10 +101,10 @@ V_INLINE float vsum(vf v)
 
 V_INLINE float vmax_lanes(vf v)
 {
-    float m = v[0];
-    for (int i = 1; i < V_LANES; i++)
-        m = v[i] > m ? v[i] : m;
-    return m;
+    v = vmax(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3));
+    v = vmax(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5));
+    v = vmax(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6));
+    return v[0];
 }
 
 /* Adding it leaves x rounded to an integer in the lowest bits: |x| < 2^22. */
