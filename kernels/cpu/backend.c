@@ -17,6 +17,11 @@
 /* From here on a block is worth huge pages: fewer misses in the TLB. */
 enum { HUGE_PAGE = 2 << 20, HUGE_BLOCK = 4 << 20 };
 
+static bool always(void)
+{
+    return true;
+}
+
 #if defined(__x86_64__)
 static bool has_avx2(void)
 {
@@ -28,22 +33,43 @@ static bool has_avx2(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
            __builtin_cpu_supports("bmi2");
 }
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
 #endif
 
-/* The best table this processor can run; the environment variable HISS_ISA=base asks for the plain
-   one. NULL with error_text. */
-static const struct ops *choose_ops(void)
-{
-    const char *isa = getenv("HISS_ISA");
-    if (isa && *isa && strcmp(isa, "base") != 0) {
-        error_set("HISS_ISA=%s is not known: leave it unset, or set it to base", isa);
-        return NULL;
-    }
+static const struct isa {
+    const char *name;
+    const struct ops *ops;
+    bool (*runs)(void);
+} isas[] = {
+    {"base", &cpu_ops_base, always},
 #if defined(__x86_64__)
-    if ((!isa || !*isa) && has_avx2())
-        return &cpu_ops_avx2;
+    {"avx2", &cpu_ops_avx2, has_avx2},
+    {"avx512", &cpu_ops_avx512, has_avx512},
 #endif
-    return &cpu_ops_base;
+};
+
+int cpu_tables(const struct ops *tables[CPU_TABLES_MAX])
+{
+    const char *wanted = getenv("HISS_ISA");
+    int n = 0;
+    for (size_t i = 0; i < sizeof isas / sizeof *isas && isas[i].runs(); i++) {
+        tables[n++] = isas[i].ops;
+        if (wanted && strcmp(wanted, isas[i].name) == 0)
+            return n;
+    }
+    if (wanted && *wanted) {
+        error_set("HISS_ISA=%s is nothing this processor knows: leave it unset, or set it to base, "
+                  "avx2 or avx512",
+                  wanted);
+        return 0;
+    }
+    return n;
 }
 
 static void cpu_close(struct backend *be)
@@ -138,15 +164,16 @@ struct backend *cpu_backend_open(int n_threads)
         error_set("%d threads: ask for 1 or more, or 0 for all there are", n_threads);
         return NULL;
     }
-    const struct ops *ops = choose_ops();
-    if (!ops)
+    const struct ops *tables[CPU_TABLES_MAX];
+    int n_tables = cpu_tables(tables);
+    if (n_tables == 0)
         return NULL;
     struct cpu_backend *cpu = calloc(1, sizeof *cpu);
     if (!cpu) {
         error_set("out of memory for a backend");
         return NULL;
     }
-    cpu->base = (struct backend){.ops = ops, .functions = &functions};
+    cpu->base = (struct backend){.ops = tables[n_tables - 1], .functions = &functions};
     cpu->pool = pool_open(n_threads ? n_threads : thread_count_available());
     if (!cpu->pool) {
         free(cpu);

@@ -35,7 +35,13 @@ enum {
 
 extern const struct ops cpu_ops_base; /* what every processor of the architecture has */
 #if defined(__x86_64__)
-extern const struct ops cpu_ops_avx2; /* AVX2, FMA, F16C (x86-64-v3) */
+extern const struct ops cpu_ops_avx2;   /* AVX2, FMA, F16C (x86-64-v3) */
+extern const struct ops cpu_ops_avx512; /* AVX-512 F, BW, CD, DQ, VL (x86-64-v4) and VNNI */
 #endif
+
+/* The tables this processor can run, the plainest first and the best last, up to the one that the
+   environment variable HISS_ISA names if it is set. 0 with error_text if it names none of them. */
+enum { CPU_TABLES_MAX = 3 };
+int cpu_tables(const struct ops *tables[CPU_TABLES_MAX]);
 
 #endif

@@ -2,7 +2,6 @@
 
 #include "base/error.h"
 #include "base/random.h"
-#include "kernels/cpu/cpu.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,19 +13,11 @@ static void *blocks[BLOCKS_MAX];
 static int n_blocks;
 static struct backend *backends[THREADS_MAX];
 
-int check_tables(const struct ops *tables[CHECK_TABLES_MAX])
+int check_tables(const struct ops *tables[CPU_TABLES_MAX])
 {
-    int n = 0;
-    tables[n++] = &cpu_ops_base;
-#if defined(__x86_64__)
-    struct backend *be = check_backend(&cpu_ops_base, 1);
-    struct backend *best = backend_open("cpu", 1);
-    assert_non_null(be);
-    assert_non_null(best);
-    if (best->ops == &cpu_ops_avx2)
-        tables[n++] = &cpu_ops_avx2;
-    backend_close(best);
-#endif
+    int n = cpu_tables(tables);
+    if (n == 0)
+        fail_msg("%s", error_text());
     return n;
 }
 

@@ -8,7 +8,7 @@
 #ifndef HISS_TESTS_KERNELS_CHECK_H
 #define HISS_TESTS_KERNELS_CHECK_H
 
-#include "kernels/ops.h"
+#include "kernels/cpu/cpu.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,8 +17,7 @@
 #include <cmocka.h>
 
 /* Tables of operations that this processor can run. */
-enum { CHECK_TABLES_MAX = 2 };
-int check_tables(const struct ops *tables[CHECK_TABLES_MAX]);
+int check_tables(const struct ops *tables[CPU_TABLES_MAX]);
 
 /* A backend of so many threads (1 to 8) with this table and enough scratch; opened once. */
 struct backend *check_backend(const struct ops *ops, int n_threads);

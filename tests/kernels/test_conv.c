@@ -149,7 +149,7 @@ static void test_conv(void **state)
 {
     static const int64_t times[] = {0, 1, 2, 5, 33, 300};
     static const int inners[] = {10, 64}, taps[] = {1, 2, 4, 5};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++) {
         for (int i = 0; i < 6 * 2 * 4 * 2; i++) {
@@ -166,7 +166,7 @@ static void test_conv(void **state)
 static void test_partition(void **state)
 {
     static const int64_t cuts[] = {0, 37, 38, 40, 100};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++) {
         struct conv_test whole = conv_test_of(1, 100, 20, 4);

@@ -2,7 +2,6 @@
 #include "tests/kernels/check.h"
 
 #include "base/error.h"
-#include "kernels/cpu/cpu.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -50,7 +49,7 @@ static double gelu_loss(void *arg)
 static void test_gelu_and_add(void **state)
 {
     static const int64_t sizes[] = {0, 1, 3, 700, 9000, 70001};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 6; i++) {
@@ -84,7 +83,7 @@ static void test_gelu_places(void **state)
 {
     static const float values[] = {-1e30f, -100, -13.2f, -6, -3, -1.3f, -1e-20f, 0,
                                    1e-20f, 0.7f, 1.32f,  4,  9,  100,   1e30f};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 15; i++) {
@@ -138,7 +137,7 @@ static double glu_loss(void *arg)
 static void test_glu(void **state)
 {
     static const int rows[] = {0, 1, 3, 700, 3000}, widths[] = {64, 5, 7, 12, 16};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 5; i++) {
@@ -185,7 +184,7 @@ static void run_embed_backward(struct backend *be, void *arg, float *out)
 static void test_embed(void **state)
 {
     static const int rows[] = {0, 1, 3, 700, 9000}, widths[] = {64, 5, 16, 33, 64};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 5; i++) {
@@ -231,7 +230,7 @@ static void test_label_add(void **state)
 {
     static const int32_t labels[] = {2, -1, 0, 2, 0};
     static const int times[] = {0, 1, 3, 700, 5000}, widths[] = {64, 5, 16, 33, 20};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 5; i++) {
@@ -265,6 +264,28 @@ static void test_label_add(void **state)
         }
 }
 
+/* HISS_ISA chooses among the tables this processor can run; others it refuses. */
+static void test_isa(void **state)
+{
+    static const char *const names[CPU_TABLES_MAX] = {"base", "avx2", "avx512"};
+    const struct ops *all[CPU_TABLES_MAX], *some[CPU_TABLES_MAX];
+    const char *given = getenv("HISS_ISA");
+    assert_int_equal(unsetenv("HISS_ISA"), 0);
+    int n_all = cpu_tables(all);
+    assert_true(n_all >= 1 && all[0] == &cpu_ops_base);
+    for (int i = 0; i < CPU_TABLES_MAX; i++) {
+        assert_int_equal(setenv("HISS_ISA", names[i], 1), 0);
+        assert_int_equal(cpu_tables(some), i < n_all ? i + 1 : 0);
+        struct backend *be = backend_open("cpu", 1);
+        assert_true(i < n_all ? be && be->ops == all[i] : !be);
+        backend_close(be);
+    }
+    assert_int_equal(setenv("HISS_ISA", "nonsense", 1), 0);
+    assert_null(backend_open("cpu", 1));
+    assert_non_null(strstr(error_text(), "nonsense"));
+    assert_int_equal(given ? setenv("HISS_ISA", given, 1) : unsetenv("HISS_ISA"), 0);
+}
+
 static void test_backend(void **state)
 {
     assert_null(backend_open("abacus", 1));
@@ -273,13 +294,8 @@ static void test_backend(void **state)
     assert_true(cuda || strstr(error_text(), "--backend cpu"));
     backend_close(cuda);
     assert_null(backend_open("cpu", -1));
-    assert_int_equal(setenv("HISS_ISA", "nonsense", 1), 0);
-    assert_null(backend_open("cpu", 1));
-    assert_int_equal(setenv("HISS_ISA", "base", 1), 0);
     struct backend *be = backend_open("auto", 0);
-    assert_int_equal(unsetenv("HISS_ISA"), 0);
     assert_non_null(be);
-    assert_ptr_equal(be->ops, &cpu_ops_base);
     assert_null(backend_alloc(be, SIZE_MAX - 3));
     assert_null(backend_alloc(be, (size_t)1 << 60));
     assert_non_null(strstr(error_text(), "MiB"));
@@ -316,6 +332,7 @@ int main(void)
         cmocka_unit_test_teardown(test_glu, check_free),
         cmocka_unit_test_teardown(test_embed, check_free),
         cmocka_unit_test_teardown(test_label_add, check_free),
+        cmocka_unit_test_teardown(test_isa, check_free),
         cmocka_unit_test_teardown(test_backend, check_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

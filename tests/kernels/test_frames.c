@@ -206,7 +206,7 @@ static float *states_together(const float *from, int n_batch, int64_t size)
 
 static void test_gather(void **state)
 {
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -233,7 +233,7 @@ static void test_gather(void **state)
 
 static void test_emit(void **state)
 {
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -125,7 +125,7 @@ static void run_backward(struct backend *be, void *arg, float *out)
 
 static void test_forward(void **state)
 {
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -141,7 +141,7 @@ static void test_forward(void **state)
 
 static void test_backward(void **state)
 {
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -170,7 +170,7 @@ static void test_backward_parts(void **state)
 {
     static const struct linear_case c = {1, 300, 12, 20, true, false, false, false, 0};
     struct linear_test t = make(&c);
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++) {
         struct backend *be = check_backend(tables[k], 2);
@@ -214,7 +214,7 @@ static void test_backward_parts(void **state)
 static void test_streams(void **state)
 {
     static const int64_t times[] = {1, 300};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 2; i++) {

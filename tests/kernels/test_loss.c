@@ -63,7 +63,7 @@ static void test_loss(void **state)
 {
     static const int64_t rows[] = {0, 1, 3, 700};
     static const double scales[] = {0.1, 5, 80};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 4; i++)

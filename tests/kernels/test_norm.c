@@ -56,7 +56,7 @@ static void test_norm(void **state)
         int64_t rows;
         int width;
     } cases[] = {{0, 8}, {1, 1}, {1, 64}, {3, 5}, {700, 7}, {9000, 12}, {1000, 64}, {40000, 3}};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

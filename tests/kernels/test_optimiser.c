@@ -21,7 +21,7 @@ static void run_squares(struct backend *be, void *arg, float *out)
 static void test_sum_squares(void **state)
 {
     static const int64_t sizes[] = {0, 1, 17, 700, 9000, 16384, 300001, 4500000};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 8; i++) {
@@ -117,7 +117,7 @@ static void test_adamw(void **state)
         {.clip = 1e6f, .average = false},
         {.clip = 1, .average = true, .broken = true},
     };
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 4; i++) {

@@ -74,7 +74,7 @@ static void run(struct backend *be, void *arg, float *out)
 static void test_definition(void **state)
 {
     static const float temperatures[] = {1, 0.5f, 1.3f, 0}, top_ps[] = {1, 0.9f, 0.3f, 1e-6f};
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables), n_close = 0, n_all = 0;
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 4 * 4 * 2 * 8; i++) {
@@ -125,7 +125,7 @@ static void test_definition(void **state)
 /* Equal logits: the lower code is first, both for the argmax and for who is kept. */
 static void test_ties(void **state)
 {
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++) {
         struct backend *be = check_backend(tables[k], 1);
@@ -167,7 +167,7 @@ static void test_ties(void **state)
 static void test_frequencies(void **state)
 {
     enum { DRAWS = 1 << 16 };
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     struct backend *be = check_backend(tables[check_tables(tables) - 1], 1);
     const float *logits = check_random(V, 5, 2);
     float nats;
@@ -195,7 +195,7 @@ static void test_frequencies(void **state)
 /* Whatever a broken model says, a code comes out. */
 static void test_broken_logits(void **state)
 {
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 3; i++) {

@@ -300,7 +300,7 @@ static void check_backward(struct scan_test *t)
 
 static void for_tables(void (*check)(const struct ops *ops, void **state), void **state)
 {
-    const struct ops *tables[CHECK_TABLES_MAX];
+    const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++) {
         check(tables[k], state);
