@@ -4,7 +4,8 @@
 packages_build="gcc libc6-dev meson ninja-build pkg-config libsndfile1-dev libsoxr-dev libfftw3-dev
     libjansson-dev libinih-dev libpopt-dev libmd-dev"
 packages_test="libcmocka-dev python3-numpy sox libsox-fmt-base locales"
-packages_ci="git clang clang-format libclang-rt-dev shellcheck espeak-ng flac"
+packages_ci="git clang clang-format libclang-rt-dev shellcheck espeak-ng flac
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
 # install_packages PACKAGE...: only what is missing, as root or by sudo; nothing if all is there.
 install_packages() {

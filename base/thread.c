@@ -55,6 +55,8 @@ static inline void relax(void)
 {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb"); /* a short pause, where "yield" is none on most processors */
 #endif
 }
 

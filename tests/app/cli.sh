@@ -41,6 +41,11 @@ gone() { for f; do [ ! -e "$f" ] || bad "$f is there"; done; }
 samples() { [ "$(soxi -s "$1" 2>/dev/null)" = "$2" ] || bad "$1 has not $2 samples"; }
 
 [ -x "$hiss" ] || { echo "there is no program $1"; exit 1; }
+if [ -n "${MESON_EXE_WRAPPER:-}" ]; then # built for another machine, which that command emulates
+    printf '#!/bin/sh\nexec %s "%s" "$@"\n' "$MESON_EXE_WRAPPER" "$hiss" >emulated
+    chmod +x emulated
+    hiss=$work/emulated
+fi
 if ! command -v sox >/dev/null; then
     echo "sox is needed to make sound"
     exit 77

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What is too long for CI, before a release: every test under every sanitizer, with gcc and clang,
-# on the instruction set of any machine and on this one's; long fuzzing; the reference at length.
+# on the instruction set of any machine and on this one's; the emulated ARM's tests that learn (an
+# hour); long fuzzing; the reference at length.
 # Ends with a line "N passed, N failed". usage: sweep.sh   (packages: those of .ci/run)
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -35,5 +36,9 @@ done
 stage "thread sanitizer: build" tree thread gcc thread
 stage "thread sanitizer: tests" run_tests build-sweep-thread
 stage "thread sanitizer: tests, base instructions" on_base build-sweep-thread
+for compiler in gcc clang; do
+    stage "aarch64 by $compiler" \
+        bash tests/house/aarch64.sh $compiler --timeout-multiplier 30
+done
 stage "reference checks itself, 40 entries" /usr/bin/python3 -B tests/reference/selftest.py 40
 finish
