@@ -7,6 +7,7 @@
 #ifndef HISS_APP_COMMAND_H
 #define HISS_APP_COMMAND_H
 
+int command_bench(int argc, const char **argv);
 int command_eval(int argc, const char **argv);
 int command_generate(int argc, const char **argv);
 int command_info(int argc, const char **argv);

@@ -328,7 +328,18 @@ struct ops {
     /* *sum = sum of x^2 in double. n entries. */
     void (*sum_squares)(struct backend *be, double *sum, const float *x, int64_t n);
     void (*adamw)(struct backend *be, const struct adamw_args *a);
+
+    /* The plainest work this code can do, to be timed: the limits that the operations are measured
+       against. On the calling thread; any number of threads at once, each with its own data. NULL
+       in a backend that does not compute on the calling thread. The results only keep the compiler
+       from leaving the work out. */
+    /* n multiply-adds from registers, in independent chains; n is a multiple of LIMIT_ROUND. */
+    float (*limit_multiply)(int64_t n);
+    /* Reads n floats (a multiple of LIMIT_ROUND) `times` over. */
+    float (*limit_read)(const float *x, int64_t n, int64_t times);
 };
+
+enum { LIMIT_ROUND = 192 };
 
 /* Floats of scan_args.entering. */
 static inline int64_t scan_entering_size(const struct ops *ops, const struct layer *layer,

@@ -24,6 +24,7 @@
 #include "kernels/cpu/decode_state.c"
 #include "kernels/cpu/decode.c"
 #include "kernels/cpu/workspace.c"
+#include "kernels/cpu/limits.c"
 
 const struct ops CPU_OPS_NAME = {
     .name = CPU_OPS_LABEL,
@@ -63,4 +64,6 @@ const struct ops CPU_OPS_NAME = {
     .decoder_threads = op_decoder_threads,
     .sum_squares = op_sum_squares,
     .adamw = op_adamw,
+    .limit_multiply = op_limit_multiply,
+    .limit_read = op_limit_read,
 };
