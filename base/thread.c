@@ -186,10 +186,16 @@ void pool_run(struct pool *pool, void (*fn)(void *, int64_t, int), void *arg, in
     if (atomic_load(&pool->sleepers) > 0)
         wake_all(pool);
     work(pool, 0);
-    for (int spins = 0; atomic_load_explicit(&pool->done, memory_order_acquire) < n; spins++) {
-        if (spins < SPINS_BEFORE_YIELD)
-            relax();
-        else
-            sched_yield();
+    for (int spins = 0; atomic_load_explicit(&pool->done, memory_order_acquire) < n;)
+        spin_pause(&spins);
+}
+
+void spin_pause(int *spins)
+{
+    if (*spins < SPINS_BEFORE_YIELD) {
+        ++*spins;
+        relax();
+    } else {
+        sched_yield();
     }
 }

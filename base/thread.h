@@ -29,4 +29,8 @@ int pool_n_threads(const struct pool *pool);
 void pool_run(struct pool *pool, void (*fn)(void *arg, int64_t i, int thread), void *arg,
               int64_t n);
 
+/* One turn of waiting for what another thread will do soon: a pause, and from the 2000th turn on
+   the processor is given to others. *spins: turns so far, 0 at first. Any thread. */
+void spin_pause(int *spins);
+
 #endif

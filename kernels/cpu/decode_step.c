@@ -3,25 +3,6 @@
 
 /* --- between two threads --------------------------------------------------------------------- */
 
-V_INLINE void relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-enum { SPINS_BEFORE_YIELD = 2000 };
-
-static void spin_pause(int *spins)
-{
-    if (++*spins < SPINS_BEFORE_YIELD)
-        relax();
-    else
-        sched_yield();
-}
-
 /* Waits until *x >= value; a busy machine gets the processor. */
 static void spin_until(_Atomic int64_t *x, int64_t value)
 {
@@ -230,7 +211,8 @@ V_INLINE void scan_part_kind(const struct scan_kind k, struct hand *hand, const 
         float *y = hand->y[part] + (int64_t)r * n, *h = cell->h[part] + (int64_t)r * n * rows;
         for (int e = 0; e < n; e += V_LANES, h += rows * V_LANES) {
             scan_march(k, false, y + e, h, NULL, s->u + r * s->ld_u + e, hand->dt + r * n + e, bc,
-                       0, u->coef[part] + (int64_t)e * coef_rows, vload(u->d[part] + e), 1);
+                       0, u->coef[part] + (int64_t)e * coef_rows, vload(u->d[part] + e),
+                       (struct scan_ahead){NULL, 0}, 1);
             if (s->z)
                 vstore(y + e, vload(y + e) * vsilu(vload(s->z + r * s->ld_u + e)));
         }

@@ -5,7 +5,7 @@
  */
 #include "base/random.h"
 #include "kernels/cpu/rounds.h"
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/tile.h"
 
 #include <math.h>
 
@@ -48,9 +48,28 @@ static float float_of_bits(uint32_t bits)
     return x;
 }
 
+/* The smallest entry that is at least `least`; 2 if there is none: all are below. */
+V_INLINE float smallest_from(const float e[PLAN_CODES], float least)
+{
+    vf s = vset(2.0f);
+    for (int c = 0; c < PLAN_CODES; c += V_LANES) {
+        vf v = vload(e + c);
+        s = vmin(vselect(v >= least, v, vset(2.0f)), s);
+    }
+    return -vmax_lanes(-s);
+}
+
+static uint32_t bits_of_float(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
 /* Leaves the smallest set of codes whose probability reaches top_p and sets the logits of the
    others to -inf. The least probability kept is found by halving the range of its bits, which as
-   integers are in the order of the numbers: exp(x - max) is in [0, 1]. */
+   integers are in the order of the numbers: exp(x - max) is in [0, 1]. Only bits of entries are
+   worth looking at, so the range shrinks to them at every step. */
 static void keep_top_p(float logits[PLAN_CODES], float top_p)
 {
     float e[PLAN_CODES], max;
@@ -59,8 +78,9 @@ static void keep_top_p(float logits[PLAN_CODES], float top_p)
     uint32_t low = 0, high = 0x3f800001u; /* mass_from(low) >= wanted > mass_from(high) */
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
+        float entry = smallest_from(e, float_of_bits(middle));
         if (mass_from(e, float_of_bits(middle)) >= wanted)
-            low = middle;
+            low = bits_of_float(entry);
         else
             high = middle;
     }
@@ -76,21 +96,79 @@ static void keep_top_p(float logits[PLAN_CODES], float top_p)
     }
 }
 
-/* Adds the noise of sample n of a stream. */
-V_INLINE void add_gumbel(float x[PLAN_CODES], uint64_t seed, uint64_t n, uint32_t stream)
+enum { NOISE_CODES = 4 * V_LANES }; /* of eight Philox counters */
+
+/* Low and high halves of a * m, lane by lane. */
+V_INLINE void vmultiply(vu a, uint32_t m, vu *low, vu *high)
 {
-    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    uint32_t words[PLAN_CODES];
-    for (uint32_t c = 0; c < PLAN_CODES; c += 4) {
-        const uint32_t counter[4] = {(uint32_t)n, (uint32_t)(n >> 32), stream,
-                                     (uint32_t)RANDOM_SAMPLE << 8 | c / 4};
-        philox4x32(counter, key, words + c);
+#if defined(__AVX2__)
+    const __m256i by = _mm256_set1_epi64x(m);
+    __m256i even = _mm256_mul_epu32((__m256i)a, by);
+    __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), by);
+    *low = (vu)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+    *high = (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+#else
+    for (int i = 0; i < V_LANES; i++) {
+        uint64_t product = (uint64_t)a[i] * m;
+        (*low)[i] = (uint32_t)product;
+        (*high)[i] = (uint32_t)(product >> 32);
     }
-    for (int c = 0; c < PLAN_CODES; c += V_LANES) {
-        vu r;
-        memcpy(&r, words + c, sizeof r);
-        vf u = (__builtin_convertvector((vi)(r >> 9), vf) + 0.5f) * 0x1p-23f;
-        vstore(x + c, vload(x + c) - vlog(-vlog(u)));
+#endif
+}
+
+/* The noise -ln(-ln u) of NOISE_CODES codes from `first` on: base/random.c's philox4x32 of eight
+   counters at once. */
+V_INLINE void gumbel_noise(vf noise[4], uint64_t seed, uint64_t n, uint32_t stream, int first)
+{
+    vu c0 = (vu){0} + (uint32_t)n, c1 = (vu){0} + (uint32_t)(n >> 32), c2 = (vu){0} + stream;
+    vu c3 = (vu){0, 1, 2, 3, 4, 5, 6, 7} + ((uint32_t)RANDOM_SAMPLE << 8 | (uint32_t)first / 4);
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (int round = 0; round < 10; round++) {
+        vu low0, high0, low1, high1;
+        vmultiply(c0, 0xD2511F53u, &low0, &high0);
+        vmultiply(c2, 0xCD9E8D57u, &low1, &high1);
+        c0 = high1 ^ c1 ^ k0;
+        c2 = high0 ^ c3 ^ k1;
+        c1 = low1;
+        c3 = low0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    /* word j of counter i is the code 4 i + j */
+    vf words[4] = {(vf)c0, (vf)c1, (vf)c2, (vf)c3};
+    vf p0 = vpair_low(words[0], words[1]), p1 = vpair_high(words[0], words[1]);
+    vf q0 = vpair_low(words[2], words[3]), q1 = vpair_high(words[2], words[3]);
+    vf a = vquad_low(p0, q0), b = vquad_high(p0, q0), c = vquad_low(p1, q1), d = vquad_high(p1, q1);
+    noise[0] = vhalf_low(a, b);
+    noise[1] = vhalf_low(c, d);
+    noise[2] = vhalf_high(a, b);
+    noise[3] = vhalf_high(c, d);
+    for (int i = 0; i < 4; i++) {
+        vf u = (__builtin_convertvector((vi)((vu)noise[i] >> 9), vf) + 0.5f) * 0x1p-23f;
+        noise[i] = -vlog(-vlog(u));
+    }
+}
+
+/* Adds the noise of sample n of a stream to all entries that can become the largest by it. */
+static void add_gumbel(float x[PLAN_CODES], uint64_t seed, uint64_t n, uint32_t stream)
+{
+    const float noise_max = 16.7f; /* -ln(-ln u) of the largest u, 1 - 2^-24, is 16.64 */
+    float best = -INFINITY;
+    int begin = argmax_code(x) / NOISE_CODES * NOISE_CODES;
+    for (int block = 0; block < PLAN_CODES; block += NOISE_CODES) {
+        const int first = (begin + block) % PLAN_CODES; /* the likeliest block first */
+        vf most = vload(x + first), noise[4];
+        for (int i = 1; i < 4; i++)
+            most = vmax(vload(x + first + i * V_LANES), most);
+        if (vmax_lanes(most) + noise_max < best)
+            continue;
+        gumbel_noise(noise, seed, n, stream, first);
+        for (int i = 0; i < 4; i++) {
+            vf sum = vload(x + first + i * V_LANES) + noise[i];
+            vstore(x + first + i * V_LANES, sum);
+            most = i == 0 ? sum : vmax(sum, most);
+        }
+        best = fmaxf(best, vmax_lanes(most));
     }
 }
 

@@ -488,11 +488,10 @@ static void test_refusals(void **unused)
     }
 }
 
+/* Once for each instruction set of this processor, or for the one HISS_ISA names. */
 int main(int argc, char **argv)
 {
-    if (argc != 2)
-        return 2;
-    shipped_model = argv[1];
+    static const char *const isas[] = {"base", "avx2", "avx512"};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chunk),
         cmocka_unit_test(test_shipped),
@@ -502,5 +501,22 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_prefill),
         cmocka_unit_test(test_refusals),
     };
-    return cmocka_run_group_tests_name("decode", tests, NULL, NULL);
+    const char *asked = getenv("HISS_ISA");
+    int failed = 0;
+    if (argc != 2)
+        return 2;
+    shipped_model = argv[1];
+    if (asked && *asked)
+        return cmocka_run_group_tests_name(asked, tests, NULL, NULL);
+    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
+        setenv("HISS_ISA", isas[i], 1);
+        struct backend *be = backend_open("cpu", 1);
+        if (!be) {
+            print_message("this processor has no %s\n", isas[i]);
+            continue;
+        }
+        backend_close(be);
+        failed += cmocka_run_group_tests_name(isas[i], tests, NULL, NULL);
+    }
+    return failed;
 }
