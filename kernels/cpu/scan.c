@@ -25,6 +25,14 @@ V_INLINE void scan_forward_chunk(struct scan_kind k, const struct scan_args *a, 
         scan_load(&dt, a->dt_raw + at, a->inner, n, width);
     if (a->z)
         scan_load(&z, a->z + row * a->ld_z + e0, a->ld_z, n, width);
+    const bool more = t0 + n < a->n_time;
+    const int64_t next = row + n, at_next = next * a->inner + e0;
+    const struct scan_ahead ahead[SCAN_TILES] = {
+        scan_ahead_of(more, a->u, at_next, a->inner),
+        scan_ahead_of(more, a->dt_raw, at_next, a->inner),
+        scan_ahead_of(more, a->z, next * a->ld_z + e0, a->ld_z),
+        scan_ahead_of(more, a->y, at_next, a->inner),
+    };
     for (int e = 0, tile = 0; e < width; e += V_LANES, tile += SCAN_TILE) {
         const int lanes = tile_lanes(width, e);
         if (k.selective) {
@@ -35,7 +43,7 @@ V_INLINE void scan_forward_chunk(struct scan_kind k, const struct scan_args *a, 
         const float *coef =
             a->coef + (int64_t)(e0 + e) * scan_coef_rows(k.selective, k.is_complex, k.n_state);
         scan_march(k, false, s.x + tile, h + e * rows, NULL, u.x + tile, dt.x + tile, bc, a->ld_bc,
-                   coef, vload_n(a->d + e0 + e, lanes), n);
+                   coef, vload_n(a->d + e0 + e, lanes), ahead[e / V_LANES], n);
         if (a->z)
             for (int i = tile; i < tile + n * V_LANES; i += V_LANES)
                 vstore(s.x + i, vload(s.x + i) * vsilu(vload(z.x + i)));

@@ -17,6 +17,7 @@
 
 enum {
     SCAN_ROWS_MAX = 512, /* rows of a state: N <= 512, complex <= 256 */
+    SCAN_ABREAST = 4,    /* states computed together */
     SCAN_TILES = CPU_CHANNEL_GROUP / V_LANES,
     SCAN_TILE = CPU_SCAN_CHUNK * V_LANES, /* floats of a tile of activations */
 };
@@ -68,69 +69,109 @@ static inline int64_t scan_entering_at(const struct scan_args *a, int b, int64_t
     return ((b * chunks + t0 / CPU_SCAN_CHUNK) * a->inner + e) * rows;
 }
 
-/* One state, one tick: h = a h + in; returns s + c h. */
-V_INLINE vf scan_state_real(struct scan_kind k, bool keep, int n, float *to, const float *from,
-                            float *decay, const float *coef, const float *bc, vf dt, vf in, vf s)
+/* `count` states from n on, one tick: h = a h + in; s[j] += c h. Every step is done for all of them
+   before the next: one exponential alone would wait for itself. */
+V_INLINE void scan_states_real(struct scan_kind k, bool keep, int n, int count, float *to,
+                               const float *from, float *decay, const float *coef, const float *bc,
+                               vf dt, vf in, vf s[SCAN_ABREAST])
 {
-    vf a, x, c;
+    vf a[SCAN_ABREAST];
+    const int at = n * V_LANES;
     if (k.selective) {
-        a = vexp2_decay(dt * vload(coef + n * V_LANES));
-        x = in * bc[n];
-        c = vset(bc[k.n_state + n]);
-        if (keep)
-            vstore(decay + n * V_LANES, a);
-    } else {
-        const float *row = coef + n * 3 * V_LANES;
-        a = vload(row);
-        x = in * vload(row + V_LANES);
-        c = vload(row + 2 * V_LANES);
+        for (int j = 0; j < count; j++)
+            a[j] = dt * vload(coef + at + j * V_LANES);
+        vexp2_decays(a, count);
     }
-    vf h = a * vload(from + n * V_LANES) + x;
-    vstore(to + n * V_LANES, h);
-    return s + h * c;
+    for (int j = 0; j < count; j++) {
+        const float *row = coef + (n + j) * 3 * V_LANES;
+        vf x = k.selective ? in * bc[n + j] : in * vload(row + V_LANES);
+        vf c = k.selective ? vset(bc[k.n_state + n + j]) : vload(row + 2 * V_LANES);
+        if (!k.selective)
+            a[j] = vload(row);
+        else if (keep)
+            vstore(decay + at + j * V_LANES, a[j]);
+        vf h = a[j] * vload(from + at + j * V_LANES) + x;
+        vstore(to + at + j * V_LANES, h);
+        s[j] += h * c;
+    }
 }
 
-V_INLINE vf scan_state_complex(struct scan_kind k, bool keep, int n, float *to, const float *from,
-                               float *decay, const float *coef, const float *bc, vf dt, vf in, vf s)
+V_INLINE void scan_states_complex(struct scan_kind k, bool keep, int n, int count, float *to,
+                                  const float *from, float *decay, const float *coef,
+                                  const float *bc, vf dt, vf in, vf s[SCAN_ABREAST])
 {
-    vf ar, ai, xr, xi, cr, ci;
+    vf ar[SCAN_ABREAST], ai[SCAN_ABREAST], size[SCAN_ABREAST];
     const int at = n * 2 * V_LANES;
     if (k.selective) {
-        vf sine, cosine, size = vexp2_decay(dt * vload(coef + at));
-        vsincos_quarter(dt * vload(coef + at + V_LANES), &sine, &cosine);
-        ar = size * cosine;
-        ai = size * sine;
-        xr = in * bc[n];
-        xi = in * bc[k.n_state + n];
-        cr = vset(bc[2 * k.n_state + n]);
-        ci = vset(bc[3 * k.n_state + n]);
-        if (keep) {
-            vstore(decay + at, ar);
-            vstore(decay + at + V_LANES, ai);
+        for (int j = 0; j < count; j++)
+            size[j] = dt * vload(coef + at + 2 * j * V_LANES);
+        vexp2_decays(size, count);
+        for (int j = 0; j < count; j++) {
+            vsincos_quarter(dt * vload(coef + at + (2 * j + 1) * V_LANES), &ai[j], &ar[j]);
+            ar[j] *= size[j];
+            ai[j] *= size[j];
         }
-    } else {
-        const float *row = coef + 3 * at;
-        ar = vload(row);
-        ai = vload(row + V_LANES);
-        xr = in * vload(row + 2 * V_LANES);
-        xi = in * vload(row + 3 * V_LANES);
-        cr = vload(row + 4 * V_LANES);
-        ci = vload(row + 5 * V_LANES);
     }
-    vf gr = vload(from + at), gi = vload(from + at + V_LANES);
-    vf hr = ar * gr - ai * gi + xr;
-    vf hi = ar * gi + ai * gr + xi;
-    vstore(to + at, hr);
-    vstore(to + at + V_LANES, hi);
-    return s + (hr * cr - hi * ci);
+    for (int j = 0; j < count; j++) {
+        const int i = at + 2 * j * V_LANES, m = n + j;
+        const float *row = coef + 3 * i;
+        vf xr, xi, cr, ci;
+        if (k.selective) {
+            xr = in * bc[m];
+            xi = in * bc[k.n_state + m];
+            cr = vset(bc[2 * k.n_state + m]);
+            ci = vset(bc[3 * k.n_state + m]);
+            if (keep) {
+                vstore(decay + i, ar[j]);
+                vstore(decay + i + V_LANES, ai[j]);
+            }
+        } else {
+            ar[j] = vload(row);
+            ai[j] = vload(row + V_LANES);
+            xr = in * vload(row + 2 * V_LANES);
+            xi = in * vload(row + 3 * V_LANES);
+            cr = vload(row + 4 * V_LANES);
+            ci = vload(row + 5 * V_LANES);
+        }
+        vf gr = vload(from + i), gi = vload(from + i + V_LANES);
+        vf hr = ar[j] * gr - ai[j] * gi + xr;
+        vf hi = ar[j] * gi + ai[j] * gr + xi;
+        vstore(to + i, hr);
+        vstore(to + i + V_LANES, hi);
+        s[j] += hr * cr - hi * ci;
+    }
 }
 
-V_INLINE vf scan_state(struct scan_kind k, bool keep, int n, float *to, const float *from,
-                       float *decay, const float *coef, const float *bc, vf dt, vf in, vf s)
+V_INLINE void scan_states(struct scan_kind k, bool keep, int n, int count, float *to,
+                          const float *from, float *decay, const float *coef, const float *bc,
+                          vf dt, vf in, vf s[SCAN_ABREAST])
 {
     if (k.is_complex)
-        return scan_state_complex(k, keep, n, to, from, decay, coef, bc, dt, in, s);
-    return scan_state_real(k, keep, n, to, from, decay, coef, bc, dt, in, s);
+        scan_states_complex(k, keep, n, count, to, from, decay, coef, bc, dt, in, s);
+    else
+        scan_states_real(k, keep, n, count, to, from, decay, coef, bc, dt, in, s);
+}
+
+/* Rows of one tensor that the next chunk will read or write. No machine guesses rows that lie far
+   apart, so they are asked for while there is something else to do: a row a tick, a tensor a tile.
+ */
+struct scan_ahead {
+    const float *rows; /* NULL: none */
+    int64_t ld;
+};
+
+/* The rows from x[at] on, if there is a next chunk and such a tensor. */
+static inline struct scan_ahead scan_ahead_of(bool any, const float *x, int64_t at, int64_t ld)
+{
+    return (struct scan_ahead){any && x ? x + at : NULL, ld};
+}
+
+V_INLINE void scan_ask(struct scan_ahead ahead, int t)
+{
+    const int line = ARENA_ALIGN / (int)sizeof(float);
+    if (ahead.rows)
+        for (int e = 0; e < CPU_CHANNEL_GROUP; e += line)
+            __builtin_prefetch(ahead.rows + t * ahead.ld + e);
 }
 
 /* n_time ticks of one tile: s = sum_n C_t h + D u for each. With `keep` h holds n_time + 1 states,
@@ -138,25 +179,25 @@ V_INLINE vf scan_state(struct scan_kind k, bool keep, int n, float *to, const fl
    place. */
 V_INLINE void scan_march(struct scan_kind k, bool keep, float *s, float *h, float *decay,
                          const float *u, const float *dt, const float *bc, int64_t ld_bc,
-                         const float *coef, vf d, int n_time)
+                         const float *coef, vf d, struct scan_ahead ahead, int n_time)
 {
     const int state = scan_state_rows(k.is_complex, k.n_state) * V_LANES;
     for (int t = 0; t < n_time; t++) {
+        scan_ask(ahead, t);
         vf x = vload(u + t * V_LANES), delta = {0}, in = x;
         if (k.selective) {
             delta = vload(dt + t * V_LANES);
             in = delta * x;
         }
         float *to = keep ? h + state : h;
-        vf s0 = {0}, s1 = {0}; /* two, or each sum would wait for the one before */
+        vf sums[SCAN_ABREAST] = {{0}};
         int n = 0;
-        for (; n + 2 <= k.n_state; n += 2) {
-            s0 = scan_state(k, keep, n, to, h, decay, coef, bc, delta, in, s0);
-            s1 = scan_state(k, keep, n + 1, to, h, decay, coef, bc, delta, in, s1);
-        }
-        if (n < k.n_state)
-            s0 = scan_state(k, keep, n, to, h, decay, coef, bc, delta, in, s0);
-        vf sum = k.is_complex ? 2.0f * (s0 + s1) : s0 + s1;
+        for (; n + SCAN_ABREAST <= k.n_state; n += SCAN_ABREAST)
+            scan_states(k, keep, n, SCAN_ABREAST, to, h, decay, coef, bc, delta, in, sums);
+        for (; n < k.n_state; n++)
+            scan_states(k, keep, n, 1, to, h, decay, coef, bc, delta, in, sums);
+        vf sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+        sum = k.is_complex ? 2.0f * sum : sum;
         vstore(s + t * V_LANES, sum + d * x);
         h = to;
         if (k.selective) {

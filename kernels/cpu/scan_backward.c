@@ -77,6 +77,19 @@ V_INLINE void scan_backward_chunk(struct scan_kind k, const struct scan_backward
     }
     if (f->z)
         scan_load(&c->z, f->z + row * f->ld_z + e0, f->ld_z, n, width);
+    const bool more = t0 > 0; /* the chunk before this one comes next */
+    const int64_t next = row - CPU_SCAN_CHUNK, at_next = next * f->inner + e0;
+    const struct scan_ahead ahead[SCAN_TILES] = {
+        scan_ahead_of(more, f->u, at_next, f->inner),
+        scan_ahead_of(more, f->dt_raw, at_next, f->inner),
+        scan_ahead_of(more, f->z, next * f->ld_z + e0, f->ld_z),
+        scan_ahead_of(more, a->dy, at_next, f->inner),
+    };
+    const struct scan_ahead ahead_back[SCAN_TILES] = {
+        scan_ahead_of(more, a->du, at_next, f->inner),
+        scan_ahead_of(more, a->ddt_raw, at_next, f->inner),
+        scan_ahead_of(more, a->dz, next * a->ld_dz + e0, a->ld_dz),
+    };
     const float *entering = f->entering + scan_entering_at(f, b, t0, e0);
     for (int e = 0, tile = 0; e < width; e += V_LANES, tile += SCAN_TILE) {
         const int lanes = tile_lanes(width, e);
@@ -85,18 +98,18 @@ V_INLINE void scan_backward_chunk(struct scan_kind k, const struct scan_backward
         if (k.selective) {
             vf bias = vload_n(f->dt_bias + e0 + e, lanes);
             for (int i = tile; i < tile + n * V_LANES; i += V_LANES) {
-                vf raw = vload(c->raw.x + i) + bias;
-                vstore(c->raw.x + i, raw);
-                vstore(c->dt.x + i, vsoftplus(raw));
+                vf slope;
+                vstore(c->dt.x + i, vsoftplus_and_slope(vload(c->raw.x + i) + bias, &slope));
+                vstore(c->raw.x + i, slope);
             }
         }
         tiles_load(s.h, 0, entering + e * rows, lanes, rows, lanes);
         scan_march(k, true, c->y.x + tile, s.h, s.decay, c->u.x + tile, c->dt.x + tile, c->bc,
-                   c->ld_bc, coef, d, n);
+                   c->ld_bc, coef, d, ahead[e / V_LANES], n);
         if (f->z)
             scan_gate_backward(c, tile);
         scan_march_back(k, c, s, s.g + e * rows, sums + e / V_LANES * (coef_rows + 2) * V_LANES,
-                        tile, e > 0, coef, d);
+                        tile, e > 0, coef, d, ahead_back[e / V_LANES]);
     }
     scan_store(a->du + at, f->inner, &c->u, n, width);
     if (k.selective)

@@ -156,9 +156,9 @@ V_INLINE void scan_reverse(struct scan_kind k, struct scan_tick *tick, float *g,
 
 /* The activations of a group over a chunk; gradients take the place of what they belong to. */
 struct scan_chunk {
-    struct scan_tiles u, raw, dt, z, dy, y;
-    const float *bc; /* rows of the chunk */
-    float *dbc;      /* where its rows' dB and dC go */
+    struct scan_tiles u, raw, dt, z, dy, y; /* raw: softplus' slope there, soon */
+    const float *bc;                        /* rows of the chunk */
+    float *dbc;                             /* where its rows' dB and dC go */
     int64_t ld_bc, ld_dbc;
     int n_time;
 };
@@ -176,13 +176,15 @@ V_INLINE void scan_gate_backward(struct scan_chunk *c, int tile)
 /* One tile back through the chunk: s.h and s.decay are those of this tile; g: the gradient of its
    states; sums: dcoef, dD, ddt_bias. */
 V_INLINE void scan_march_back(struct scan_kind k, struct scan_chunk *c, struct scan_space s,
-                              float *g, float *sums, int tile, bool add, const float *coef, vf d)
+                              float *g, float *sums, int tile, bool add, const float *coef, vf d,
+                              struct scan_ahead ahead)
 {
     const int state = scan_state_rows(k.is_complex, k.n_state) * V_LANES;
     const int coef_rows = scan_coef_rows(k.selective, k.is_complex, k.n_state);
     vf dd = {0}, dbias = {0};
     memset(s.sum, 0, (size_t)coef_rows * V_LANES * sizeof(float));
     for (int t = c->n_time - 1; t >= 0; t--) {
+        scan_ask(ahead, t);
         const int at = tile + t * V_LANES;
         const float *h = s.h + t * state, *decay = k.selective ? s.decay + t * state : NULL;
         const float *bc = k.selective ? c->bc + t * c->ld_bc : NULL;
@@ -203,7 +205,7 @@ V_INLINE void scan_march_back(struct scan_kind k, struct scan_chunk *c, struct s
         dd += q * x;
         if (k.selective) {
             vf ddt = tick.input * x + tick.pole * SCAN_LN2 + tick.turn * SCAN_QUARTER;
-            vf draw = ddt * vsoftplus_slope(vload(c->raw.x + at));
+            vf draw = ddt * vload(c->raw.x + at);
             vstore(c->raw.x + at, draw);
             vstore(c->u.x + at, tick.input * delta + d * q);
             dbias += draw;

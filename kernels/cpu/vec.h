@@ -108,20 +108,46 @@ V_INLINE vf vscale_bits(vf p, vf shifted)
     return (vf)((vu)p + ((vu)shifted << 23));
 }
 
-/* 2^x for x <= 0, 2.3 ulp, better near 0; exactly 1 at 0, 0 below -127 (what lies between 0 and the
-   smallest normal number is off by less than that number). For the decays of the scan: a slow mode
-   is as good as its exponent. */
+/* x[j] = 2^x[j] for x <= 0, 2.3 ulp, better near 0; exactly 1 at 0, 0 below -150 (what lies between
+   0 and the smallest normal number is off by less than that number). For the decays of the scan: a
+   slow mode is as good as its exponent. Step by step for all of them, up to eight: each waits long
+   for its own last step. */
+V_INLINE void vexp2_decays(vf *x, int count)
+{
+    vf n[8], p[8];
+    for (int j = 0; j < count; j++) {
+#if defined(__AVX512VL__)
+        n[j] =
+            (vf)_mm256_roundscale_ps((__m256)x[j], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        x[j] -= n[j];
+#else
+        x[j] = vmax(vset(-127.0f), x[j]);
+        n[j] = x[j] + V_ROUND;
+        x[j] -= n[j] - V_ROUND;
+#endif
+    }
+    for (int j = 0; j < count; j++)
+        p[j] = x[j] * 1.326472729e-03f + 9.671512648e-03f;
+    for (int j = 0; j < count; j++)
+        p[j] = p[j] * x[j] + 5.550733743e-02f;
+    for (int j = 0; j < count; j++)
+        p[j] = p[j] * x[j] + 2.402224209e-01f;
+    for (int j = 0; j < count; j++)
+        p[j] = p[j] * x[j] + 6.931469776e-01f;
+    for (int j = 0; j < count; j++)
+        p[j] = p[j] * x[j] + 1.0f;
+    for (int j = 0; j < count; j++)
+#if defined(__AVX512VL__)
+        x[j] = (vf)_mm256_scalef_ps((__m256)p[j], (__m256)n[j]);
+#else
+        x[j] = vscale_bits(p[j], n[j]);
+#endif
+}
+
 V_INLINE vf vexp2_decay(vf x)
 {
-    x = vmax(vset(-127.0f), x);
-    vf shifted = x + V_ROUND;
-    vf f = x - (shifted - V_ROUND);
-    vf p = f * 1.326472729e-03f + 9.671512648e-03f;
-    p = p * f + 5.550733743e-02f;
-    p = p * f + 2.402224209e-01f;
-    p = p * f + 6.931469776e-01f;
-    p = p * f + 1.0f;
-    return vscale_bits(p, shifted);
+    vexp2_decays(&x, 1);
+    return x;
 }
 
 /* e^x, 1 ulp; stays at 1.6e38 above 88, is 0 below -88. */
@@ -163,28 +189,39 @@ V_INLINE vf vlog(vf x)
     return small + f + nf * 0.693359375f;
 }
 
-/* ln(1 + y) for y >= 0, 1.5 ulp: the rounding of 1 + y is put right by its derivative. */
+/* ln(1 + y) for 0 <= y <= 1, 2 ulp: 2 artanh(y/(2 + y)). */
 V_INLINE vf vlog1p(vf y)
 {
-    vf w = 1.0f + y;
-    return vlog(w) + (y - (w - 1.0f)) / w;
+    vf s = y / (2.0f + y), z = s * s;
+    vf p = z * 2.801199477e-01f + 2.800180376e-01f;
+    p = p * z + 4.002152733e-01f;
+    p = p * z + 6.666641628e-01f;
+    return p * z * s + (s + s);
 }
 
-/* ln(1 + e^x), 2 ulp, x above 20: as PyTorch's, so the slope is 1 there. */
+/* e^-|x| */
+V_INLINE vf vexp_minus(vf x)
+{
+    return vexp((vf)((vu)x | 0x80000000u));
+}
+
+/* ln(1 + e^x), 3 ulp; *slope its derivative, 1/(1 + e^-x). As PyTorch's, x above 20, slope 1. */
+V_INLINE vf vsoftplus_and_slope(vf x, vf *slope)
+{
+    vf y = vexp_minus(x);
+    *slope = vselect(x < 0.0f, y, vset(1.0f)) / (1.0f + y);
+    return vmax(vset(0.0f), x) + vlog1p(y);
+}
+
 V_INLINE vf vsoftplus(vf x)
 {
-    return vselect(x > 20.0f, x, vlog1p(vexp(x)));
+    return vmax(vset(0.0f), x) + vlog1p(vexp_minus(x));
 }
 
 /* 1/(1 + e^-x), 2.5 ulp. */
 V_INLINE vf vsigmoid(vf x)
 {
     return 1.0f / (1.0f + vexp(-x));
-}
-
-V_INLINE vf vsoftplus_slope(vf x)
-{
-    return vselect(x > 20.0f, vset(1.0f), vsigmoid(x));
 }
 
 V_INLINE vf vsilu(vf x)
