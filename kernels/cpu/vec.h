@@ -213,7 +213,7 @@ V_INLINE vf vexp_minus(vf x)
     return vexp((vf)((vu)x | 0x80000000u));
 }
 
-/* ln(1 + e^x), 2.5 ulp; *slope its derivative, 1/(1 + e^-x). As PyTorch's, x above 20, slope 1. */
+/* ln(1 + e^x), 3 ulp; *slope its derivative, 1/(1 + e^-x). As PyTorch's, x above 20, slope 1. */
 V_INLINE vf vsoftplus_and_slope(vf x, vf *slope)
 {
     vf y = vexp_minus(x);
