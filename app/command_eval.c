@@ -20,7 +20,7 @@
 enum { CHUNK_MAX = 1 << 14, CACHE_BYTES = 1 << 30 };
 
 struct words {
-    const char *model, *data, *split, *context, *logits, *backend;
+    const char *model, *data, *split, *context, *logits, *backend, *precision;
     bool per_label, no_labels, json;
     int64_t threads;
 };
@@ -28,6 +28,13 @@ struct words {
 struct sum {
     double nats;
     int64_t n_samples, n_files;
+};
+
+/* The recurrent engine beside the exact forward. */
+struct engine {
+    enum precision precision;
+    struct evaluator evaluator;
+    double nats;
 };
 
 struct eval {
@@ -38,6 +45,8 @@ struct eval {
     struct dataset *data;
     enum split split;
     struct evaluator evaluator;
+    struct engine engines[PRECISIONS];
+    int n_engines;
     struct npy_writer logits;
     int64_t context;
     struct sum total;
@@ -57,6 +66,9 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
          "zero state every so many samples, or a time (default: only at a file's start)"},
         {"logits", 0, OPTION_TEXT, &w->logits, "FILE.npy", 0, 0,
          "write the logits, float32 (samples, 256), files in order (default: none)"},
+        {"precision", 0, OPTION_TEXT, &w->precision, "NAMES", 0, 0,
+         "measure the engine that generates too, sample by sample, and what its precision costs: "
+         "fp32, fp16, int8 or several with commas between (default: none)"},
         {"json", 0, OPTION_FLAG, &w->json, NULL, 0, 0, "print one JSON object (default: text)"},
         {"threads", 't', OPTION_COUNT, &w->threads, "N", 0, 1024,
          "processor threads; changes no bits (default 0: all there are)"},
@@ -128,6 +140,29 @@ static bool data_open(struct eval *e)
     return e->data != NULL;
 }
 
+static bool precisions_read(struct eval *e, const char *names)
+{
+    const char *rest = names;
+    while (rest) {
+        char name[16];
+        size_t length = strcspn(rest, ",");
+        snprintf(name, sizeof(name), "%.*s", (int)length, rest);
+        rest = rest[length] ? rest + length + 1 : NULL;
+        if (e->n_engines == PRECISIONS ||
+            !precision_from_name(&e->engines[e->n_engines++].precision, name))
+            return false;
+    }
+    return true;
+}
+
+static bool engines_open(struct eval *e)
+{
+    for (int i = 0; i < e->n_engines; i++)
+        if (!evaluator_open(&e->engines[i].evaluator, &e->net, CHUNK_MAX, &e->engines[i].precision))
+            return false;
+    return true;
+}
+
 static bool eval_open(struct eval *e, const struct words *w)
 {
     char path[FILE_PATH_MAX];
@@ -145,7 +180,7 @@ static bool eval_open(struct eval *e, const struct words *w)
     if (!e->backend || !net_open(&e->net, &e->model.config, e->backend))
         return false;
     net_set_weights(&e->net, e->model.weights);
-    return evaluator_open(&e->evaluator, &e->net, CHUNK_MAX) &&
+    return evaluator_open(&e->evaluator, &e->net, CHUNK_MAX, NULL) && engines_open(e) &&
            (!w->logits || npy_open(&e->logits, w->logits, PLAN_CODES));
 }
 
@@ -154,6 +189,8 @@ static void eval_close(struct eval *e)
     if (e->logits.file.file)
         npy_discard(&e->logits);
     evaluator_close(&e->evaluator);
+    for (int i = 0; i < e->n_engines; i++)
+        evaluator_close(&e->engines[i].evaluator);
     if (e->net.be)
         net_close(&e->net);
     if (e->backend)
@@ -181,9 +218,16 @@ static bool eval_item(struct eval *e, int64_t item, uint8_t **codes, int64_t *ro
             return error_set("%s: out of memory for %lld samples", f->path, (long long)*room);
     }
     if (!dataset_item_codes(e->data, e->split, item, 0, f->n_samples, *codes) ||
-        !evaluator_run(&e->evaluator, *codes, f->n_samples, label, e->context, &nats, NULL,
+        !evaluator_run(&e->evaluator, *codes, f->n_samples, label, e->context, &nats,
                        e->words->logits ? logits_take : NULL, &e->logits))
         return false;
+    for (int i = 0; i < e->n_engines; i++) {
+        double more;
+        if (!evaluator_run(&e->engines[i].evaluator, *codes, f->n_samples, label, e->context, &more,
+                           NULL, NULL))
+            return false;
+        e->engines[i].nats += more;
+    }
     struct sum *sums[] = {&e->total, &e->of_label[label < 0 ? e->model.config.n_labels : label]};
     for (int i = 0; i < 2; i++) {
         sums[i]->nats += nats;
@@ -214,6 +258,15 @@ static bool eval_run(struct eval *e)
 static double bits_of(const struct sum *s)
 {
     return s->n_samples > 0 ? s->nats / log(2) / (double)s->n_samples : 0;
+}
+
+/* Bits a sample of an engine, and how many more than the exact ones that is. */
+static double engine_bits(const struct eval *e, int i, double *loss)
+{
+    double bits =
+        bits_of(&(struct sum){.nats = e->engines[i].nats, .n_samples = e->total.n_samples});
+    *loss = bits - bits_of(&e->total);
+    return bits;
 }
 
 static const char *label_use(const struct eval *e)
@@ -249,6 +302,15 @@ static void print_json(const struct eval *e)
         }
         json_object_set_new(object, "per_label", labels);
     }
+    if (e->n_engines > 0) {
+        json_t *engines = json_object();
+        for (int i = 0; i < e->n_engines; i++) {
+            double loss, bits = engine_bits(e, i, &loss);
+            json_object_set_new(engines, precision_name(e->engines[i].precision),
+                                json_pack("{s:f, s:f}", "bits", bits, "loss", loss));
+        }
+        json_object_set_new(object, "precision", engines);
+    }
     json_dumpf(object, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     printf("\n");
     json_decref(object);
@@ -265,6 +327,11 @@ static void print_text(const struct eval *e)
            label_use(e));
     if (e->context > 0)
         printf("zero state every %lld samples\n", (long long)e->context);
+    for (int i = 0; i < e->n_engines; i++) {
+        double loss, bits = engine_bits(e, i, &loss);
+        printf("%.5f bits a sample as %s generates it: %+.5f\n", bits,
+               precision_name(e->engines[i].precision), loss);
+    }
     for (int i = 0; e->words->per_label && i <= c->n_labels; i++)
         if (e->of_label[i].n_files > 0)
             printf("%9.5f  %6lld file%s  %s\n", bits_of(&e->of_label[i]),
@@ -283,6 +350,13 @@ int command_eval(int argc, const char **argv)
         free(e);
         return usage_error("eval", "--split %s: expected train, valid, test or all",
                            w.split ? w.split : "");
+    }
+    if (!precisions_read(e, w.precision)) {
+        free(e);
+        return usage_error("eval",
+                           "--precision %s: expected fp32, fp16, int8 or some of them with commas "
+                           "between",
+                           w.precision);
     }
     bool ok = eval_open(e, &w) && eval_run(e);
     log_status_end();

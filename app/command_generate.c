@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "kernels/plan.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -24,7 +25,7 @@
 enum { CROP_SECONDS = 10, LABELS_MAX = 256 };
 
 struct words {
-    const char *model, *label, *prompt, *output, *backend;
+    const char *model, *label, *prompt, *output, *backend, *precision;
     double seconds, temperature, top_p, guidance; /* NAN: not given */
     int64_t seed, count, keep, threads;           /* -1: not given */
     bool with_prompt;
@@ -71,6 +72,9 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
          "keep only the best so many of them (default: all)"},
         {"threads", 't', OPTION_COUNT, &w->threads, "N", 0, 1024,
          "processor threads; changes no bits (default 0: all there are)"},
+        {"precision", 0, OPTION_TEXT, &w->precision, "NAME", 0, 0,
+         "of the weights while generating: fp32, fp16 or int8; another one makes another file "
+         "(default fp16)"},
         {"backend", 0, OPTION_TEXT, &w->backend, "NAME", 0, 0,
          "auto, cpu or cuda, where the program has it (default auto)"},
     };
@@ -108,6 +112,9 @@ static int words_check(const struct words *w)
         return usage_error("generate", "-o - takes one take, not %lld", (long long)w->count);
     if (to_pipe && isatty(STDOUT_FILENO))
         return usage_error("generate", "-o - writes sound, but standard output is a terminal");
+    enum precision precision;
+    if (!precision_from_name(&precision, w->precision))
+        return usage_error("generate", "--precision %s: expected fp32, fp16 or int8", w->precision);
     if (w->seconds == 0)
         return usage_error("generate", "--seconds 0: expected some time");
     return EXIT_OK;
@@ -218,11 +225,12 @@ static double shortest(float value)
 static char *take_comment(void *arg, int64_t i)
 {
     const struct generate *g = arg;
-    json_t *object = json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f}", "model", hiss_model_id(g->model), "backend",
-        hiss_model_backend(g->model), "seed", (json_int_t)g->sampling.seed, "stream", (json_int_t)i,
-        "samples", (json_int_t)g->n_samples, "temperature", shortest(g->sampling.temperature),
-        "top_p", shortest(g->sampling.top_p), "guidance", shortest(g->sampling.guidance));
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f}", "model", hiss_model_id(g->model),
+                  "backend", hiss_model_backend(g->model), "precision", g->words->precision, "seed",
+                  (json_int_t)g->sampling.seed, "stream", (json_int_t)i, "samples",
+                  (json_int_t)g->n_samples, "temperature", shortest(g->sampling.temperature),
+                  "top_p", shortest(g->sampling.top_p), "guidance", shortest(g->sampling.guidance));
     if (g->n_labels > 0)
         json_object_set_new(object, "label", text_json(g->words->label));
     if (g->words->prompt) {
@@ -310,6 +318,7 @@ static bool generate_run(struct generate *g)
     struct takes_job job = {
         .model_path = g->model_path,
         .backend = w->backend,
+        .precision = w->precision,
         .n_threads = w->threads > 0 ? (int)w->threads : thread_count_available(),
         .n_takes = w->count,
         .take = {.n_samples = g->n_samples,
@@ -341,6 +350,7 @@ static bool generate_run(struct generate *g)
 int command_generate(int argc, const char **argv)
 {
     struct words w = {.backend = "auto",
+                      .precision = "fp16",
                       .seconds = NAN,
                       .temperature = NAN,
                       .top_p = NAN,

@@ -31,13 +31,14 @@ bool training_listen(struct training *t)
     struct writer *writer = NULL;
     struct take_result result;
     _Atomic int64_t made = 0;
-    bool ok =
-        path_join(folder, t->job->run->path, "samples") && folder_make(folder) &&
-        path_join(path, folder, name) && path_join(model_path, folder, ".model.safetensors") &&
-        model_write(model_path, &t->trainer, &t->progress, &t->from) &&
-        /* not the run's backend: single samples are the CPU's strength */
-        (model = hiss_model_open(model_path, "auto", t->job->n_threads)) &&
-        (writer = writer_open(path, &options)) && take_make(model, &job, writer, &made, &result);
+    bool ok = path_join(folder, t->job->run->path, "samples") && folder_make(folder) &&
+              path_join(path, folder, name) &&
+              path_join(model_path, folder, ".model.safetensors") &&
+              model_write(model_path, &t->trainer, &t->progress, &t->from) &&
+              /* not the run's backend: single samples are the CPU's strength */
+              (model = hiss_model_open(model_path, "auto", t->job->n_threads)) &&
+              (writer = writer_open(path, &options)) &&
+              takes_make(model, &job, 1, &writer, &made, &result);
     if (ok && result.n == job.n_samples)
         ok = writer_close(writer);
     else

@@ -61,46 +61,87 @@ static bool prompt_hear(struct hiss_stream *s, const uint8_t *codes, int64_t n)
     return ok;
 }
 
-static bool take_begin(struct hiss_stream *s, const struct take_job *job)
+/* The takes of one call. */
+struct takes {
+    struct hiss_model *model;
+    struct hiss_stream *stream;
+    const struct take_job *job;
+    int n;
+    struct writer *const *writers;
+    struct take_result *results;
+    struct take_result held[TAKES_AT_ONCE]; /* blocks that may turn out to be padding */
+    int64_t in_clip, n_clips;
+};
+
+static bool labels_set(struct takes *t)
 {
-    return hiss_stream_set_sampling(s, &job->sampling) &&
-           hiss_stream_set_label(s, 0, job->n_labels > 0 ? job->labels[0] : -1) &&
-           prompt_hear(s, job->prompt, job->n_prompt);
+    const struct take_job *job = t->job;
+    int label = job->n_labels > 0 ? job->labels[t->n_clips++ % job->n_labels] : -1;
+    for (int i = 0; i < t->n; i++)
+        if (!hiss_stream_set_label(t->stream, i, label))
+            return false;
+    return true;
 }
 
-bool take_make(struct hiss_model *m, const struct take_job *job, struct writer *w,
-               _Atomic int64_t *made, struct take_result *result)
+static bool prompt_write(struct takes *t)
 {
-    int64_t clip = hiss_model_clip(m), in_clip = job->n_prompt, n_clips = 1;
-    struct take_result held = {0};
-    memset(result, 0, sizeof(*result));
-    struct hiss_stream *s = hiss_stream_open(m, 1, job->stream, job->sampling.guidance != 1);
-    bool ok =
-        s && take_begin(s, job) &&
-        (!job->with_prompt || stop_requested() || write_codes(m, w, job->prompt, job->n_prompt));
-    while (ok && result->n < job->n_samples && !stop_requested()) {
-        if (clip > 0 && in_clip == clip) {
-            hiss_stream_restart(s);
-            int label = job->n_labels > 0 ? job->labels[n_clips++ % job->n_labels] : -1;
-            ok = hiss_stream_set_label(s, 0, label);
-            memset(&held, 0, sizeof(held));
-            in_clip = 0;
+    const struct take_job *job = t->job;
+    for (int i = 0; i < t->n && job->with_prompt && !stop_requested(); i++)
+        if (!write_codes(t->model, t->writers[i], job->prompt, job->n_prompt))
+            return false;
+    return true;
+}
+
+static bool clip_begin(struct takes *t)
+{
+    hiss_stream_restart(t->stream);
+    memset(t->held, 0, sizeof(t->held));
+    t->in_clip = 0;
+    return labels_set(t);
+}
+
+/* The next n samples of every take. */
+static bool block_make(struct takes *t, int64_t n)
+{
+    uint8_t codes[TAKES_AT_ONCE * BLOCK];
+    double nats[TAKES_AT_ONCE] = {0};
+    if (!hiss_stream_generate(t->stream, codes, n, nats))
+        return false;
+    for (int i = 0; i < t->n; i++) {
+        if (!write_codes(t->model, t->writers[i], codes + i * n, n))
+            return false;
+        score_block(&t->results[i], &t->held[i], codes + i * n, n, nats[i]);
+        t->results[i].n += n;
+    }
+    t->in_clip += n;
+    return true;
+}
+
+bool takes_make(struct hiss_model *m, const struct take_job *job, int n,
+                struct writer *const *writers, _Atomic int64_t *made, struct take_result *results)
+{
+    struct takes t = {.model = m,
+                      .job = job,
+                      .n = n,
+                      .writers = writers,
+                      .results = results,
+                      .in_clip = job->n_prompt};
+    const int64_t clip = hiss_model_clip(m);
+    memset(results, 0, (size_t)n * sizeof(*results));
+    t.stream = hiss_stream_open(m, n, job->stream, job->sampling.guidance != 1);
+    bool ok = t.stream && hiss_stream_set_sampling(t.stream, &job->sampling) && labels_set(&t) &&
+              prompt_hear(t.stream, job->prompt, job->n_prompt) && prompt_write(&t);
+    while (ok && results->n < job->n_samples && !stop_requested()) {
+        if (clip > 0 && t.in_clip == clip) {
+            ok = clip_begin(&t);
             continue;
         }
-        uint8_t codes[BLOCK];
-        double nats = 0;
-        int64_t n = job->n_samples - result->n < BLOCK ? job->n_samples - result->n : BLOCK;
-        if (clip > 0 && n > clip - in_clip)
-            n = clip - in_clip;
-        ok = hiss_stream_generate(s, codes, n, &nats) && write_codes(m, w, codes, n);
-        if (!ok)
-            break;
-        score_block(result, &held, codes, n, nats);
-        result->n += n;
-        in_clip += n;
-        atomic_fetch_add(made, n);
+        int64_t part = job->n_samples - results->n < BLOCK ? job->n_samples - results->n : BLOCK;
+        if (clip > 0 && part > clip - t.in_clip)
+            part = clip - t.in_clip;
+        ok = block_make(&t, part);
+        atomic_fetch_add(made, ok ? part * n : 0);
     }
-    if (s)
-        hiss_stream_close(s);
+    hiss_stream_close(t.stream);
     return ok;
 }

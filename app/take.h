@@ -1,5 +1,5 @@
 /*
- * A take: one performance of a model, from its first sample to its last, into a file.
+ * Takes: a take is one performance of a model, from its first sample to its last, into a file.
  *
  * What a take is follows from the model, the job and the number of its stream; never from threads
  * or from other takes. Any thread, each with a model of its own.
@@ -20,8 +20,10 @@ struct take_job {
     int64_t n_prompt;
     bool with_prompt; /* write the prompt first */
     struct hiss_sampling sampling;
-    uint32_t stream; /* which noise of the seed */
+    uint32_t stream; /* which noise of the seed; of several takes, the first one's */
 };
+
+enum { TAKES_AT_ONCE = 8 }; /* more together gain nothing */
 
 struct take_result {
     int64_t n;        /* samples made: fewer than asked for if a signal came */
@@ -29,10 +31,12 @@ struct take_result {
     int64_t n_scored; /* without the padding at the ends of clips */
 };
 
-/* Makes a take, and writes it as it is made, in constant memory. made: grows by the samples made,
-   for a status line. False with error_text; what was written stays in the writer. */
-bool take_make(struct hiss_model *m, const struct take_job *job, struct writer *w,
-               _Atomic int64_t *made, struct take_result *result);
+/* Makes n takes (1 to TAKES_AT_ONCE) side by side, which costs less than one after the other and
+   makes the same bits, and writes each as it is made, in constant memory. Take i has noise
+   job->stream + i, writers[i] and results[i]. made: grows by the samples made, for a status line.
+   False with error_text; what was written stays in the writers. */
+bool takes_make(struct hiss_model *m, const struct take_job *job, int n,
+                struct writer *const *writers, _Atomic int64_t *made, struct take_result *results);
 
 /* Bits a sample; 0 if nothing was scored. */
 double take_bits(const struct take_result *r);

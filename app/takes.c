@@ -18,6 +18,7 @@ struct work {
     const struct takes_job *job;
     struct take_result *results;
     int threads_a_model;
+    int group; /* takes made side by side */
     _Atomic int64_t next, made;
     int n_working;           /* under the lock */
     pthread_cond_t finished; /* a worker */
@@ -34,24 +35,34 @@ static void work_fail(struct work *w)
     pthread_mutex_unlock(&w->lock);
 }
 
-static bool take_one(struct work *w, struct hiss_model *m, int64_t i)
+static struct writer *take_open(const struct takes_job *job, int64_t i)
+{
+    char path[FILE_PATH_MAX], *comment = job->comment(job->arg, i);
+    job->name(job->arg, i, path, sizeof(path));
+    struct writer *writer = writer_open(
+        path,
+        &(struct writer_options){.rate = job->rate, .software = HISS_VERSION, .comment = comment});
+    free(comment);
+    return writer;
+}
+
+/* Takes [first, first + n). What was made before a failure (a full disk, say) or a signal is kept,
+   as far as it goes; a prompt alone is no take. */
+static bool group_make(struct work *w, struct hiss_model *m, int64_t first, int n)
 {
     const struct takes_job *job = w->job;
     struct take_job take = job->take;
-    char path[FILE_PATH_MAX], *comment = job->comment(job->arg, i);
-    take.stream = (uint32_t)i;
-    job->name(job->arg, i, path, sizeof(path));
-    struct writer_options options = {
-        .rate = job->rate, .software = HISS_VERSION, .comment = comment};
-    struct writer *writer = writer_open(path, &options);
-    bool ok = writer && take_make(m, &take, writer, &w->made, &w->results[i]);
-    /* What was made before a failure (a full disk, say) or a signal is kept, as far as it goes; a
-       prompt alone is no take. */
-    if (writer && w->results[i].n == 0)
-        writer_discard(writer);
-    else if (writer && !writer_close(writer) && ok)
-        ok = false;
-    free(comment);
+    struct writer *writers[TAKES_AT_ONCE];
+    int n_open = 0;
+    take.stream = (uint32_t)first;
+    while (n_open < n && (writers[n_open] = take_open(job, first + n_open)))
+        n_open++;
+    bool ok = n_open == n && takes_make(m, &take, n, writers, &w->made, &w->results[first]);
+    for (int i = 0; i < n_open; i++)
+        if (w->results[first + i].n == 0)
+            writer_discard(writers[i]);
+        else if (!writer_close(writers[i]) && ok)
+            ok = false;
     return ok;
 }
 
@@ -60,13 +71,14 @@ static void *worker(void *arg)
     struct work *w = arg;
     const struct takes_job *job = w->job;
     struct hiss_model *m = hiss_model_open(job->model_path, job->backend, w->threads_a_model);
-    if (!m)
+    if (!m || !hiss_model_set_decode(m, job->precision, "auto"))
         work_fail(w);
     while (m && !atomic_load(&w->failed) && !stop_requested()) {
-        int64_t i = atomic_fetch_add(&w->next, 1);
-        if (i >= job->n_takes)
+        int64_t first = atomic_fetch_add(&w->next, w->group);
+        if (first >= job->n_takes)
             break;
-        if (!take_one(w, m, i))
+        int64_t left = job->n_takes - first;
+        if (!group_make(w, m, first, left < w->group ? (int)left : w->group))
             work_fail(w);
     }
     hiss_model_close(m);
@@ -109,11 +121,19 @@ static void work_watch(struct work *w)
     log_status_end();
 }
 
+/* Takes side by side: as many as leave work for every worker. */
+static int group_size(const struct takes_job *job, int n_workers)
+{
+    int64_t share = (job->n_takes + n_workers - 1) / n_workers;
+    return share < TAKES_AT_ONCE ? (int)share : TAKES_AT_ONCE;
+}
+
 bool takes_run(const struct takes_job *job, struct take_result *results)
 {
     int n_workers = job->n_takes < job->n_threads ? (int)job->n_takes : job->n_threads;
     struct work w = {.job = job,
                      .results = results,
+                     .group = group_size(job, n_workers),
                      .threads_a_model = job->n_takes == 1 ? job->n_threads : 1,
                      .lock = PTHREAD_MUTEX_INITIALIZER};
     pthread_condattr_t clock;

@@ -1,6 +1,7 @@
 /*
- * Several takes at once: workers, each with a model of its own and one thread, take takes in turn.
- * A single take has all threads for itself. What is written does not depend on their number.
+ * Several takes at once: workers, each with a model of its own and one thread, make groups of takes
+ * in turn. A single take has all threads for itself. What is written does not depend on their
+ * number.
  *
  * takes_run: main thread, which shows how it goes; the workers end before it returns.
  */
@@ -10,7 +11,7 @@
 #include "app/take.h"
 
 struct takes_job {
-    const char *model_path, *backend;
+    const char *model_path, *backend, *precision;
     int n_threads; /* at least 1 */
     int64_t n_takes;
     struct take_job take; /* of take i the stream is i */

@@ -29,7 +29,7 @@ bool valid_open(struct valid *v, const struct dataset *data, struct net *net, in
     if (!v->codes || !v->mask || !v->x || !v->bits || !v->level_db || !v->flatness)
         return error_set("out of memory for a validation of %lld clips", (long long)v->n_clips);
     return evaluator_open(&v->evaluator, net,
-                          v->clip_samples < CHUNK_MAX ? v->clip_samples : CHUNK_MAX);
+                          v->clip_samples < CHUNK_MAX ? v->clip_samples : CHUNK_MAX, NULL);
 }
 
 void valid_close(struct valid *v)
@@ -63,7 +63,7 @@ bool valid_run(struct valid *v, double *bits, bool *stopped)
             return false;
         while (n < v->clip_samples && v->mask[n])
             n++;
-        if (!evaluator_run(&v->evaluator, v->codes, n, label, 0, &nats, NULL, NULL, NULL))
+        if (!evaluator_run(&v->evaluator, v->codes, n, label, 0, &nats, NULL, NULL))
             return false;
         nats_sum += nats;
         n_sum += n;

@@ -147,6 +147,12 @@ enum decode_threads {
     DECODE_THREADS
 };
 
+/* Their names, as users write them; false for any other. */
+const char *precision_name(enum precision precision);
+bool precision_from_name(enum precision *precision, const char *name);
+const char *decode_threads_name(enum decode_threads mode);
+bool decode_threads_from_name(enum decode_threads *mode, const char *name);
+
 /* How a stream chooses its next code. */
 struct sampling {
     uint64_t seed;

@@ -10,25 +10,29 @@
 
 struct evaluator {
     struct net *net;
-    struct chunk chunk;
+    int64_t max_time;
     struct state state;
-    uint8_t *in, *targets; /* backend memory (chunk.max_time) */
-    int32_t *label;        /* backend memory (1) */
-    float *nats;           /* backend memory (chunk.max_time) */
-    float *host_nats;      /* (chunk.max_time) */
-    uint8_t *host_in;      /* (chunk.max_time) */
+    struct chunk chunk;      /* unless there is a decoder */
+    struct decoder *decoder; /* hears the codes instead */
+    uint8_t *in, *targets;   /* backend memory (max_time) */
+    int32_t *label;          /* backend memory (1) */
+    float *nats;             /* backend memory (max_time) */
+    float *host_nats;        /* (max_time) */
+    uint8_t *host_in;        /* (max_time) */
 };
 
-/* Samples go through in chunks of at most max_time. False with error_text. */
-bool evaluator_open(struct evaluator *e, struct net *net, int64_t max_time);
+/* Samples go through in chunks of at most max_time. precision: NULL for the chunk forward, or that
+   of the recurrent engine, which then hears the samples one by one: what is measured is what would
+   sing. False with error_text. */
+bool evaluator_open(struct evaluator *e, struct net *net, int64_t max_time,
+                    const enum precision *precision);
 void evaluator_close(struct evaluator *e);
 
 /* The sum of -ln p over the n codes of one piece of sound (host memory), from zero state and the
-   start code. context > 0: state and start code anew every `context` samples. nats_of (n), host: of
-   each sample, or NULL. logits: called with each chunk's logits (host, (t,V)) in order, or NULL;
+   start code. context > 0: state and start code anew every `context` samples. logits: called with each chunk's logits (host, (t,V)) in order, or NULL;
    returning false stops. False with error_text. */
 bool evaluator_run(struct evaluator *e, const uint8_t *codes, int64_t n, int label, int64_t context,
-                   double *nats, float *nats_of,
+                   double *nats,
                    bool (*logits)(void *arg, const float *logits, int64_t t), void *arg);
 
 #endif

@@ -16,6 +16,8 @@ struct hiss_model {
     struct model_file file; /* its weights are given back once they are in the net */
     struct net net;
     enum quantizer quantizer;
+    enum precision precision; /* of streams opened from now on, as threads */
+    enum decode_threads threads;
     float decode[PLAN_CODES];
 };
 
@@ -26,15 +28,18 @@ struct hiss_stream {
     int n_rows; /* n_streams, twice if guided: the second half hears no label */
     uint32_t first_stream;
     struct hiss_sampling sampling;
-    int64_t noise_n; /* samples heard and made since the beginning: restarts do not count */
-    struct state state;
-    struct chunk step;    /* n_rows streams, one sample */
-    uint8_t *codes;       /* backend memory (n_rows): the next inputs */
-    int32_t *labels;      /* backend memory (n_rows) */
-    float *nats;          /* backend memory (n_streams) */
-    uint8_t *host_codes;  /* (n_rows) */
-    int32_t *host_labels; /* (n_rows) */
-    float *host_nats;     /* (n_streams) */
+    int64_t noise_n;    /* samples heard and made since the beginning: restarts do not count */
+    struct state state; /* canonical, unless the engine has gone ahead */
+    struct decoder
+        *decoder; /* the recurrent engine; NULL: the backend has none, and `step` serves */
+    bool state_is_old, decoder_is_old; /* the other one has what the stream remembers */
+    struct chunk step;                 /* n_rows streams, one sample */
+    uint8_t *codes;                    /* backend memory (n_rows): the next inputs */
+    int32_t *labels;                   /* backend memory (n_rows) */
+    float *nats;                       /* backend memory (n_streams) */
+    uint8_t *host_codes;               /* (n_rows) */
+    int32_t *host_labels;              /* (n_rows) */
+    float *host_nats;                  /* (n_streams) */
 };
 
 const char *hiss_error(void)
@@ -58,6 +63,8 @@ struct hiss_model *hiss_model_open(const char *path, const char *backend, int n_
                   m->file.config.quantizer);
         goto fail;
     }
+    m->precision = PRECISION_FP16;
+    m->threads = DECODE_AUTO;
     for (int c = 0; c < PLAN_CODES; c++)
         m->decode[c] = quantizer_decode(m->quantizer, (uint8_t)c);
     m->be = backend_open(backend, n_threads);
@@ -137,6 +144,21 @@ struct hiss_sampling hiss_model_sampling(const struct hiss_model *m)
         .temperature = m->file.temperature, .top_p = m->file.top_p, .guidance = m->file.guidance};
 }
 
+bool hiss_model_set_decode(struct hiss_model *m, const char *precision, const char *threads)
+{
+    if (!precision_from_name(&m->precision, precision))
+        return error_set("precision %s is unknown: use fp32, fp16 or int8", precision);
+    if (!decode_threads_from_name(&m->threads, threads))
+        return error_set("threads %s is unknown: use auto, one, lockstep, pipeline or rows",
+                         threads);
+    return true;
+}
+
+const char *hiss_model_precision(const struct hiss_model *m)
+{
+    return precision_name(m->precision);
+}
+
 uint8_t hiss_model_encode(const struct hiss_model *m, float x)
 {
     return quantizer_encode(m->quantizer, x);
@@ -155,6 +177,37 @@ static void upload_inputs(struct hiss_stream *s)
     size_t n = (size_t)s->n_rows;
     backend_upload(be, s->codes, s->host_codes, n);
     backend_upload(be, s->labels, s->host_labels, n * sizeof *s->host_labels);
+}
+
+/* Brings the canonical state up to what the engine made. */
+static void state_fetch(struct hiss_stream *s)
+{
+    if (s->state_is_old)
+        s->model->be->ops->decoder_export(s->decoder, s->state.data);
+    s->state_is_old = false;
+}
+
+/* The canonical state was changed: the engine takes it before it goes on. */
+static void state_changed(struct hiss_stream *s)
+{
+    s->state_is_old = false;
+    s->decoder_is_old = true;
+}
+
+/* The recurrent engine, or where the backend has none the generic walk, one sample at a time. */
+static bool engine_open(struct hiss_stream *s)
+{
+    struct hiss_model *m = s->model;
+    struct net *net = &m->net;
+    if (!m->be->ops->decoder_open)
+        return chunk_open(&s->step, net, s->n_rows, 1, TAPE_NONE);
+    const struct decoder_net view = {&net->plan, net->weights, net->coef, net->coef_offset};
+    s->decoder = m->be->ops->decoder_open(m->be, &view,
+                                          &(struct decoder_options){.n_streams = s->n_streams,
+                                                                    .guided = s->guided,
+                                                                    .precision = m->precision,
+                                                                    .threads = m->threads});
+    return s->decoder != NULL;
 }
 
 struct hiss_stream *hiss_stream_open(struct hiss_model *m, int n_streams, uint32_t first_stream,
@@ -184,7 +237,7 @@ struct hiss_stream *hiss_stream_open(struct hiss_model *m, int n_streams, uint32
         goto fail;
     }
     if (!s->codes || !s->labels || !s->nats || !state_open(&s->state, &m->net, s->n_rows) ||
-        !chunk_open(&s->step, &m->net, s->n_rows, 1, TAPE_NONE))
+        !engine_open(s))
         goto fail;
     for (int i = 0; i < s->n_rows; i++)
         s->host_labels[i] = -1;
@@ -203,6 +256,8 @@ void hiss_stream_close(struct hiss_stream *s)
     if (!s)
         return;
     struct backend *be = s->model->be;
+    if (s->decoder)
+        be->ops->decoder_close(s->decoder);
     chunk_close(&s->step);
     state_close(&s->state, &s->model->net);
     void *const blocks[] = {s->codes, s->labels, s->nats};
@@ -247,6 +302,7 @@ void hiss_stream_restart(struct hiss_stream *s)
     state_reset(&s->state, &s->model->net);
     memset(s->host_codes, PLAN_START_CODE, (size_t)s->n_rows);
     upload_inputs(s);
+    state_changed(s);
 }
 
 /* Runs `n` codes through row `row` of the stream's state, with chunks of one row. */
@@ -282,12 +338,14 @@ bool hiss_stream_prompt(struct hiss_stream *s, const uint8_t *codes, int64_t n)
     if (!(device_codes = backend_alloc(net->be, PREFILL_TIME)) || !state_open(&one, net, 1) ||
         !chunk_open(&chunk, net, 1, PREFILL_TIME, TAPE_NONE))
         goto out;
+    state_fetch(s);
     for (int row = 0; row < s->n_rows; row++)
         prefill_row(s, &chunk, &one, row, device_codes, host_codes, codes, n);
     memset(s->host_codes, codes[n - 1], (size_t)s->n_rows);
     upload_inputs(s);
     s->state.n += n;
     s->noise_n += n;
+    state_changed(s);
     ok = backend_sync(net->be);
 out:
     chunk_close(&chunk);
@@ -297,7 +355,15 @@ out:
     return ok;
 }
 
-/* One sample of every stream; s->host_codes then holds it. */
+static struct sampling sampling_of(const struct hiss_stream *s)
+{
+    return (struct sampling){.seed = s->sampling.seed,
+                             .temperature = s->sampling.temperature,
+                             .top_p = s->sampling.top_p,
+                             .guidance = s->sampling.guidance};
+}
+
+/* One sample of every stream by the generic walk; s->host_codes then holds it. */
 static void step(struct hiss_stream *s)
 {
     struct backend *be = s->model->be;
@@ -310,10 +376,7 @@ static void step(struct hiss_stream *s)
                         .logits = logits,
                         .without_label =
                             s->guided && s->sampling.guidance != 1 ? logits + n * PLAN_CODES : NULL,
-                        .sampling = {.seed = s->sampling.seed,
-                                     .temperature = s->sampling.temperature,
-                                     .top_p = s->sampling.top_p,
-                                     .guidance = s->sampling.guidance},
+                        .sampling = sampling_of(s),
                         .n = s->noise_n++,
                         .first_stream = s->first_stream,
                         .n_batch = s->n_streams,
@@ -323,7 +386,7 @@ static void step(struct hiss_stream *s)
     backend_download(be, s->host_codes, s->codes, (size_t)s->n_rows);
 }
 
-bool hiss_stream_generate(struct hiss_stream *s, uint8_t *codes, int64_t n, double *nats)
+static void walk(struct hiss_stream *s, uint8_t *codes, int64_t n, double *nats)
 {
     struct backend *be = s->model->be;
     for (int64_t t = 0; t < n; t++) {
@@ -336,7 +399,37 @@ bool hiss_stream_generate(struct hiss_stream *s, uint8_t *codes, int64_t n, doub
         for (int i = 0; i < s->n_streams; i++)
             nats[i] += (double)s->host_nats[i];
     }
-    return backend_sync(be);
+}
+
+static void decode(struct hiss_stream *s, uint8_t *codes, int64_t n, double *nats)
+{
+    const struct ops *ops = s->model->be->ops;
+    if (s->decoder_is_old)
+        ops->decoder_import(s->decoder, s->state.data, s->state.n, s->host_codes);
+    ops->decode(s->decoder, &(struct decode_args){.n_samples = n,
+                                                  .codes = codes,
+                                                  .nats = nats,
+                                                  .labels = s->host_labels,
+                                                  .sampling = sampling_of(s),
+                                                  .noise_n = s->noise_n,
+                                                  .first_stream = s->first_stream});
+    for (int r = 0; r < s->n_rows; r++)
+        s->host_codes[r] = codes[r % s->n_streams * n + n - 1];
+    s->state.n += n;
+    s->noise_n += n;
+    s->decoder_is_old = false;
+    s->state_is_old = true;
+}
+
+bool hiss_stream_generate(struct hiss_stream *s, uint8_t *codes, int64_t n, double *nats)
+{
+    if (n <= 0)
+        return true;
+    if (s->decoder)
+        decode(s, codes, n, nats);
+    else
+        walk(s, codes, n, nats);
+    return backend_sync(s->model->be);
 }
 
 int64_t hiss_stream_position(const struct hiss_stream *s)
@@ -357,6 +450,8 @@ bool hiss_stream_copy(struct hiss_stream *to, const struct hiss_stream *from)
         return error_set("a stream can only become one of the same model, number of streams and "
                          "guidance");
     size_t rows = (size_t)from->n_rows;
+    state_fetch((struct hiss_stream *)from); /* the same memories, elsewhere */
+    state_changed(to);
     backend_copy(to->model->be, to->state.data, from->state.data, state_bytes(from));
     to->state.n = from->state.n;
     to->noise_n = from->noise_n;
@@ -393,6 +488,7 @@ size_t hiss_stream_state_size(const struct hiss_stream *s)
 
 bool hiss_stream_save(const struct hiss_stream *s, void *bytes)
 {
+    state_fetch((struct hiss_stream *)s); /* the same memories, elsewhere */
     struct saved_head head = {.version = SAVED_VERSION,
                               .n_streams = s->n_streams,
                               .guided = s->guided,
@@ -459,6 +555,7 @@ bool hiss_stream_load(struct hiss_stream *s, const void *bytes, size_t size)
             s->host_labels[i] = pairs[2 * i + 1];
         }
         upload_inputs(s);
+        state_changed(s);
         ok = backend_sync(s->model->be);
     }
     free(pairs);

@@ -55,6 +55,13 @@ struct hiss_sampling hiss_model_sampling(const struct hiss_model *m);
 uint8_t hiss_model_encode(const struct hiss_model *m, float x);
 float hiss_model_decode(const struct hiss_model *m, uint8_t code);
 
+/* How streams opened from now on are decoded. precision, of the weights of matrices: "fp16" (the
+   default: half the memory to read), "fp32" or "int8"; threads: "auto" (the default: what suits
+   model, streams and processor), "one", "lockstep", "pipeline" or "rows". What is sung depends on
+   the precision, never on the threads. False for any other name. */
+bool hiss_model_set_decode(struct hiss_model *m, const char *precision, const char *threads);
+const char *hiss_model_precision(const struct hiss_model *m);
+
 /* Opens n_streams performances, at their beginning, label -1, recommended sampling. Stream i draws
    the noise (seed, first_stream + i): what a stream sings does not depend on its neighbours.
    `guided` keeps a second state a stream, without label, for a guidance other than 1. */
@@ -74,8 +81,9 @@ void hiss_stream_restart(struct hiss_stream *s);
 /* Hears n codes of given sound, all streams the same, in large chunks; the continuation follows. */
 bool hiss_stream_prompt(struct hiss_stream *s, const uint8_t *codes, int64_t n);
 
-/* Makes the next n codes of every stream: codes (n_streams, n). nats (n_streams): the sum of -ln p
-   of the codes made, untempered, untruncated, unguided, is added to each; may be NULL. */
+/* Makes the next n codes of every stream (some tens or hundreds at once cost least): codes
+   (n_streams, n). nats (n_streams): the sum of -ln p of the codes made, untempered, untruncated,
+   unguided, is added to each; may be NULL. */
 bool hiss_stream_generate(struct hiss_stream *s, uint8_t *codes, int64_t n, double *nats);
 
 /* Samples heard and made since the beginning (or restart). */

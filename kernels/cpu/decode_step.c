@@ -10,27 +10,36 @@ static void spin_until(_Atomic int64_t *x, int64_t value)
         spin_pause(&spins);
 }
 
-/* Gives n floats (rows, ld; the first n of each) to the other thread and takes as many: theirs
-   (rows, ld). A line is written again two exchanges later, when the other must have read it, as it
-   could not have answered the one between otherwise. */
+/* Lines that carry n floats: one at least, as each also says that the thread has come so far. */
+static int lines_of(int n)
+{
+    return n <= LINE_FLOATS ? 1 : (n + LINE_FLOATS - 1) / LINE_FLOATS;
+}
+
+static size_t line_bytes(int n, int line)
+{
+    return (size_t)min_of(n - line * LINE_FLOATS, LINE_FLOATS) * sizeof(float);
+}
+
+/* Gives the other thread n_mine floats a row (rows, ld) and takes n_theirs into theirs (rows, ld).
+   A line is written again two exchanges later, when the other must have read it, as it could not
+   have answered the one between otherwise. */
 static void exchange(struct hand *hand, const float *mine, float *theirs, int64_t ld, int rows,
                      int n_mine, int n_theirs)
 {
     const uint32_t number = ++hand->n_exchanges;
     struct exchange_line *to = hand->mine[number & 1], *from = hand->theirs[number & 1];
     for (int r = 0; r < rows; r++, mine += ld)
-        for (int i = 0; i < n_mine; i += LINE_FLOATS, to++) {
-            int n = n_mine - i < LINE_FLOATS ? n_mine - i : LINE_FLOATS;
-            memcpy(to->x, mine + i, (size_t)n * sizeof *mine);
+        for (int i = 0; i < lines_of(n_mine); i++, to++) {
+            memcpy(to->x, mine + i * LINE_FLOATS, line_bytes(n_mine, i));
             atomic_store_explicit(&to->number, number, memory_order_release);
         }
     for (int r = 0; r < rows; r++, theirs += ld)
-        for (int i = 0; i < n_theirs; i += LINE_FLOATS, from++) {
-            int n = n_theirs - i < LINE_FLOATS ? n_theirs - i : LINE_FLOATS;
+        for (int i = 0; i < lines_of(n_theirs); i++, from++) {
             for (int spins = 0;
                  atomic_load_explicit(&from->number, memory_order_acquire) != number;)
                 spin_pause(&spins);
-            memcpy(theirs + i, from->x, (size_t)n * sizeof *theirs);
+            memcpy(theirs + i * LINE_FLOATS, from->x, line_bytes(n_theirs, i));
         }
 }
 
