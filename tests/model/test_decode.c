@@ -488,26 +488,36 @@ static void test_refusals(void **unused)
     }
 }
 
-/* Once for each instruction set of this processor, or for the one HISS_ISA names. */
-int main(int argc, char **argv)
+static int run_group(const char *isa, bool thorough)
 {
-    static const char *const isas[] = {"base", "avx2", "avx512"};
-    const struct CMUnitTest tests[] = {
+    static const struct CMUnitTest quick[] = {
         cmocka_unit_test(test_chunk),
-        cmocka_unit_test(test_shipped),
-        cmocka_unit_test(test_threads_and_waiting),
         cmocka_unit_test(test_rows_alone),
-        cmocka_unit_test(test_hand_over),
         cmocka_unit_test(test_prefill),
         cmocka_unit_test(test_refusals),
     };
+    static const struct CMUnitTest long_ones[] = {
+        cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_threads_and_waiting),
+        cmocka_unit_test(test_hand_over),
+    };
+    return thorough ? cmocka_run_group_tests_name(isa, long_ones, NULL, NULL)
+                    : cmocka_run_group_tests_name(isa, quick, NULL, NULL);
+}
+
+/* Once for each instruction set of this processor, or for the one HISS_ISA names.
+   usage: test_decode MODEL quick|thorough */
+int main(int argc, char **argv)
+{
+    static const char *const isas[] = {"base", "avx2", "avx512"};
     const char *asked = getenv("HISS_ISA");
     int failed = 0;
-    if (argc != 2)
+    if (argc != 3)
         return 2;
     shipped_model = argv[1];
+    const bool thorough = strcmp(argv[2], "thorough") == 0;
     if (asked && *asked)
-        return cmocka_run_group_tests_name(asked, tests, NULL, NULL);
+        return run_group(asked, thorough);
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         setenv("HISS_ISA", isas[i], 1);
         struct backend *be = backend_open("cpu", 1);
@@ -516,7 +526,7 @@ int main(int argc, char **argv)
             continue;
         }
         backend_close(be);
-        failed += cmocka_run_group_tests_name(isas[i], tests, NULL, NULL);
+        failed += run_group(isas[i], thorough);
     }
     return failed;
 }
