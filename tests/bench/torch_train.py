@@ -12,14 +12,14 @@ import torch.nn.functional as F
 import torch_net
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3        # of glibc's mallopt
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4      # of glibc's mallopt
 
 
 def keep_memory():
     """Freed memory is used again: else each large tensor is zeroed pages from the kernel."""
     libc = ctypes.CDLL(None)
-    for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-        libc.mallopt(parameter, (1 << 31) - 1)
+    if not libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1) or not libc.mallopt(M_MMAP_MAX, 0):
+        sys.exit("mallopt failed")
 
 
 def main():
