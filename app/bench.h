@@ -64,6 +64,7 @@ double bench_read_rate(struct bench *b, int n_threads, double bytes);
 /* A net with these weights. The caller closes it. False with error_text. */
 bool bench_net_open(struct net *net, const struct bench_net *n, struct backend *be);
 
+bool bench_decode(struct bench *b, const struct bench_net *n);  /* bench_decode.c */
 bool bench_train(struct bench *b, const struct bench_net *n);   /* bench_train.c */
 bool bench_prefill(struct bench *b, const struct bench_net *n); /* bench_train.c */
 bool bench_ops(struct bench *b, const struct bench_net *n);     /* bench_ops.c */

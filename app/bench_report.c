@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FORMAT = 1, COLUMNS_MAX = 16, ROW_WIDTH = 26 };
+enum { FORMAT = 1, COLUMNS_MAX = 16, ROW_WIDTH = 26, NOTE_COLUMNS = 96 };
 
 /* What Linux calls the processor, as far as it says. */
 static void processor_name(char *name, size_t size)
@@ -196,6 +196,22 @@ static void number_print(double value, int width)
     printf("  %*.*f", width, decimals, value);
 }
 
+/* In brackets, broken between words. */
+static void note_print(const char *note)
+{
+    int column = printf("  (");
+    while (*note) {
+        int length = (int)strcspn(note, " ");
+        if (column + length > NOTE_COLUMNS)
+            column = printf("\n   ") - 1;
+        column += printf("%.*s", length, note);
+        note += length;
+        for (; *note == ' '; note++)
+            column += printf(" ");
+    }
+    printf(")\n");
+}
+
 static void section_print(const char *title, const char *note, json_t *rows)
 {
     const char *names[COLUMNS_MAX], *row;
@@ -220,7 +236,7 @@ static void section_print(const char *title, const char *note, json_t *rows)
         printf("\n");
     }
     if (note)
-        printf("  (%s)\n", note);
+        note_print(note);
 }
 
 void report_print_text(const struct report *r)

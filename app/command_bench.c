@@ -25,18 +25,18 @@ struct words {
     int64_t threads, clip;
 };
 
-enum part { PART_MACHINE, PART_PREFILL, PART_TRAIN, PART_OPS, PARTS };
+enum part { PART_MACHINE, PART_DECODE, PART_PREFILL, PART_TRAIN, PART_OPS, PARTS };
 
-static const char *const part_names[PARTS] = {"machine", "prefill", "train", "ops"};
+static const char *const part_names[PARTS] = {"machine", "decode", "prefill", "train", "ops"};
 
 static enum parsed words_parse(int argc, const char **argv, struct words *w,
                                const char *arguments[ARGUMENTS_MAX + 1])
 {
     const struct option options[] = {
         {"only", 0, OPTION_TEXT, &w->only, "PARTS", 0, 0,
-         "a list of machine,prefill,train,ops (default: all of them)"},
+         "a list of machine,decode,prefill,train,ops (default: all of them)"},
         {"quick", 0, OPTION_FLAG, &w->quick, NULL, 0, 0,
-         "some seconds in all; the figures are rough (default: about a minute)"},
+         "some seconds: digits alone, rough figures (default: about a minute)"},
         {"clip", 0, OPTION_COUNT, &w->clip, "SAMPLES", 1, CLIP_MAX,
          "length of a training clip (default 4096, with --quick 512)"},
         {"set", 0, OPTION_TEXTS, &w->set, "SECTION.KEY=VALUE", 0, 0,
@@ -184,6 +184,7 @@ static bool bench_network(struct bench *b, const char *name, const struct texts 
     if (!n)
         return error_set("out of memory for a network");
     bool ok = network_load(n, name, set);
+    ok = ok && (!(parts & 1u << PART_DECODE) || bench_decode(b, n));
     ok = ok && (!(parts & 1u << PART_PREFILL) || bench_prefill(b, n));
     ok = ok && (!(parts & 1u << PART_TRAIN) || bench_train(b, n));
     ok = ok && (!(parts & 1u << PART_OPS) || bench_ops(b, n));
@@ -194,9 +195,10 @@ static bool bench_network(struct bench *b, const char *name, const struct texts 
 
 static bool bench_run(struct bench *b, const struct words *w, unsigned parts)
 {
-    static const char *const defaults[] = {DEFAULT_MODEL, "sc09-6m", NULL};
+    const char *const defaults[] = {DEFAULT_MODEL, b->quick ? NULL : "sc09-6m", NULL};
     const char *const *networks = w->networks[0] ? w->networks : defaults;
-    unsigned limits = 1u << PART_MACHINE | 1u << PART_OPS; /* need the machine's rates */
+    unsigned limits =
+        1u << PART_MACHINE | 1u << PART_DECODE | 1u << PART_OPS; /* need the machine's rates */
     bool ok = !(parts & limits) || bench_machine(b);
     bool of_networks = (parts & ~(1u << PART_MACHINE)) != 0;
     for (int i = 0; ok && of_networks && networks[i]; i++)
@@ -217,8 +219,8 @@ int command_bench(int argc, const char **argv)
     if (parsed != PARSED_OK)
         status = parsed == PARSED_HELP ? EXIT_OK : EXIT_USAGE;
     else if (parts == 0)
-        status =
-            usage_error("bench", "--only %s: expected a list of machine,prefill,train,ops", w.only);
+        status = usage_error(
+            "bench", "--only %s: expected a list of machine,decode,prefill,train,ops", w.only);
     else if (w.from && w.networks[0])
         status =
             usage_error("bench", "--from %s measures nothing: without %s", w.from, w.networks[0]);

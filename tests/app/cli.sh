@@ -94,7 +94,7 @@ sed 's/clip = whole/clip = crop/; s/steps = 20/steps = 5/; s/folders/none/' micr
 # --- help, version, wrong words -------------------------------------------------------------------
 works --version && says '^hiss [0-9]+\.[0-9]+' out
 works --help && says 'generate' out
-for command in generate train eval info presets; do
+for command in generate train eval info presets bench; do
     works $command --help && says "usage: hiss $command" out
 done
 says 'default tiny' <("$hiss" train --help)

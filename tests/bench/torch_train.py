@@ -2,6 +2,7 @@
 
     torch_train.py WIDTH LAYERS CLIP STEPS [THREADS [BATCH]]      prints one line
 """
+import ctypes
 import sys
 import time
 
@@ -11,7 +12,18 @@ import torch.nn.functional as F
 import torch_net
 
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4      # of glibc's mallopt
+
+
+def keep_memory():
+    """Freed memory is used again: else each large tensor is zeroed pages from the kernel."""
+    libc = ctypes.CDLL(None)
+    if not libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1) or not libc.mallopt(M_MMAP_MAX, 0):
+        sys.exit("mallopt failed")
+
+
 def main():
+    keep_memory()
     width, layers, clip, steps = (int(x) for x in sys.argv[1:5])
     torch.set_num_threads(int(sys.argv[5]) if len(sys.argv) > 5 else 1)
     batch = int(sys.argv[6]) if len(sys.argv) > 6 else 1
