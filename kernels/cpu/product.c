@@ -73,19 +73,23 @@ V_INLINE void product_store(float *to, const vf *sums, int n, bool add)
     }
 }
 
-/* One tile: n_rows of A, all of k, `halves` of a panel, of which n columns are stored. n_rows and
-   halves are known when compiled, the sums are the function's own and every loop over them is
-   unrolled, or they would not stay in registers. */
+/* One tile: n_rows of A, all of k, `halves` of a panel, of which n columns are stored. With `ahead`
+   it asks for the rows below, which the next tile will read. n_rows, halves and ahead are known
+   when compiled, the sums are the function's own and every loop over them is unrolled, or they
+   would not stay in registers. */
 V_INLINE void product_tile(float *c, int64_t ld_c, bool add, const int n_rows, const int halves,
-                           int n, const float *a, int64_t ld_row, int64_t ld_k, const float *panel,
-                           int64_t n_k)
+                           const bool ahead, int n, const float *a, int64_t ld_row, int64_t ld_k,
+                           const float *panel, int64_t n_k)
 {
+    const float *next = a + n_rows * ld_row;
     vf sums[TILE_ROWS][2];
 #pragma GCC unroll 8
     for (int r = 0; r < n_rows; r++)
         sums[r][0] = sums[r][1] = (vf){0};
     for (int64_t k = 0; k < n_k; k++, a += ld_k, panel += PANEL) {
         vf b0 = vload(panel), b1 = vload(panel + V_LANES);
+        if (ahead)
+            __builtin_prefetch(next + k * n_rows);
 #pragma GCC unroll 8
         for (int r = 0; r < n_rows; r++) {
             vf ak = vset(a[r * ld_row]);
@@ -105,39 +109,42 @@ V_INLINE void product_tile(float *c, int64_t ld_c, bool add, const int n_rows, c
         product_store(c + r * ld_c, sums[r], n, add);
 }
 
-V_INLINE void product_halves(float *c, int64_t ld_c, bool add, const int n_rows, int n,
-                             const float *a, int64_t ld_row, int64_t ld_k, const float *panel,
-                             int64_t n_k)
+V_INLINE void product_halves(float *c, int64_t ld_c, bool add, const int n_rows, const bool ahead,
+                             int n, const float *a, int64_t ld_row, int64_t ld_k,
+                             const float *panel, int64_t n_k)
 {
     if (n > V_LANES)
-        product_tile(c, ld_c, add, n_rows, 2, n, a, ld_row, ld_k, panel, n_k);
+        product_tile(c, ld_c, add, n_rows, 2, ahead, n, a, ld_row, ld_k, panel, n_k);
     else
-        product_tile(c, ld_c, add, n_rows, 1, n, a, ld_row, ld_k, panel, n_k);
+        product_tile(c, ld_c, add, n_rows, 1, ahead, n, a, ld_row, ld_k, panel, n_k);
 }
 
 /* The next rows of a panel's product, n columns wide; returns how many. */
-static int product_step(float *c, int64_t ld_c, bool add, int n, const struct product_rows *rows,
-                        int64_t row, int64_t n_rows, const float *panel, int64_t n_k)
+static int product_step(float *c, int64_t ld_c, bool add, bool ahead, int n,
+                        const struct product_rows *rows, int64_t row, int64_t n_rows,
+                        const float *panel, int64_t n_k)
 {
     const float *a = rows->a + row * rows->ld_row;
     const int64_t left = n_rows - row;
     c += row * ld_c;
     if (left >= TILE_ROWS) {
-        if (rows->ld_k == 1)
-            product_halves(c, ld_c, add, TILE_ROWS, n, a, rows->ld_row, 1, panel, n_k);
+        if (rows->ld_k != 1)
+            product_halves(c, ld_c, add, TILE_ROWS, false, n, a, 1, TILE_ROWS, panel, n_k);
+        else if (ahead)
+            product_halves(c, ld_c, add, TILE_ROWS, true, n, a, rows->ld_row, 1, panel, n_k);
         else
-            product_halves(c, ld_c, add, TILE_ROWS, n, a, 1, TILE_ROWS, panel, n_k);
+            product_halves(c, ld_c, add, TILE_ROWS, false, n, a, rows->ld_row, 1, panel, n_k);
         return TILE_ROWS;
     }
     if (TILE_ROWS > 4 && left >= 4) {
-        product_halves(c, ld_c, add, 4, n, a, rows->ld_row, rows->ld_k, panel, n_k);
+        product_halves(c, ld_c, add, 4, false, n, a, rows->ld_row, rows->ld_k, panel, n_k);
         return 4;
     }
     if (TILE_ROWS > 2 && left >= 2) {
-        product_halves(c, ld_c, add, 2, n, a, rows->ld_row, rows->ld_k, panel, n_k);
+        product_halves(c, ld_c, add, 2, false, n, a, rows->ld_row, rows->ld_k, panel, n_k);
         return 2;
     }
-    product_halves(c, ld_c, add, 1, n, a, rows->ld_row, rows->ld_k, panel, n_k);
+    product_halves(c, ld_c, add, 1, false, n, a, rows->ld_row, rows->ld_k, panel, n_k);
     return 1;
 }
 
@@ -148,7 +155,7 @@ static void product(float *c, int64_t ld_c, bool add, const struct product_rows 
     for (int64_t j = 0; j < n_columns; j += PANEL) {
         int n = (int)min_of(PANEL, n_columns - j);
         for (int64_t row = 0; row < n_rows;)
-            row += product_step(c + j, ld_c, add, n, a, row, n_rows, panels + j * n_k, n_k);
+            row += product_step(c + j, ld_c, add, j == 0, n, a, row, n_rows, panels + j * n_k, n_k);
     }
 }
 
