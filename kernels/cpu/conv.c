@@ -65,13 +65,23 @@ V_INLINE void conv_block(const struct conv_args *a, int b, int64_t begin, int64_
         const int n = (int)min_of(end - t0, CONV_TICKS);
         conv_load(&x, a->x + b * a->n_time * a->ld_x, a->ld_x, a->state + b * a->ld_state, n_taps,
                   t0, n, e0, width);
+        const bool last = t0 + n == end;
+        const int64_t next = b * a->n_time + (last ? begin : t0 + n);
+        const int e1 = last ? e0 + CPU_CHANNEL_GROUP : e0;
+        const struct ahead ahead[CONV_TILES] = {
+            ahead_of(e1 < a->inner, a->x, next * a->ld_x + e1, a->ld_x),
+            ahead_of(e1 < a->inner, a->u, next * a->inner + e1, a->inner),
+        };
         for (int e = 0; e < width; e += V_LANES) {
             float *tile = x.x + e / V_LANES * CONV_TILE;
             const int lanes = tile_lanes(width, e);
             vf taps[CONV_TAPS_MAX], bias = vload_n(a->bias + e0 + e, lanes);
             conv_taps(taps, a->w, n_taps, e0 + e, lanes);
-            for (int i = 0; i < n * V_LANES; i += V_LANES)
-                vstore(tile + i, vsilu(conv_tick(tile + i, taps, bias, n_taps)));
+            for (int i = 0; i < n; i++) {
+                ahead_ask(ahead[e / V_LANES], i);
+                vf c = conv_tick(tile + i * V_LANES, taps, bias, n_taps);
+                vstore(tile + i * V_LANES, vsilu(c));
+            }
         }
         tiles_store(a->u + (b * a->n_time + t0) * a->inner + e0, a->inner, x.x, CONV_TILE, n,
                     width);
@@ -180,20 +190,24 @@ V_INLINE void conv_dc(float *dc, const float *du, const float *x, const vf *taps
 
 /* dx of n ticks, from dc of these and of the K-1 after; adds to the sums of dw and dbias. */
 V_INLINE void conv_dx(float *dx, float *sums, const float *dc, const float *x, const vf *taps,
-                      int n_taps, int n)
+                      struct ahead ahead, int n_taps, int n)
 {
-    for (int i = 0; i < n * V_LANES; i += V_LANES) {
-        vf sum = {0};
-        for (int k = 0; k < n_taps; k++)
+    vf dw[CONV_TAPS_MAX] = {{0}}, dbias = {0};
+    for (int t = 0; t < n; t++) {
+        const int i = t * V_LANES;
+        vf sum = {0}, now = vload(dc + i);
+        ahead_ask(ahead, t);
+#pragma GCC unroll 4
+        for (int k = 0; k < n_taps; k++) {
             sum += taps[k] * vload(dc + i + (n_taps - 1 - k) * V_LANES);
+            dw[k] += now * vload(x + i + k * V_LANES);
+        }
+        dbias += now;
         vstore(dx + i, sum);
     }
-    for (int k = 0; k <= n_taps; k++) {
-        vf sum = {0};
-        for (int i = 0; i < n * V_LANES; i += V_LANES)
-            sum += k < n_taps ? vload(dc + i) * vload(x + i + k * V_LANES) : vload(dc + i);
-        vstore(sums + k * V_LANES, vload(sums + k * V_LANES) + sum);
-    }
+    for (int k = 0; k < n_taps; k++)
+        vstore(sums + k * V_LANES, vload(sums + k * V_LANES) + dw[k]);
+    vstore(sums + n_taps * V_LANES, vload(sums + n_taps * V_LANES) + dbias);
 }
 
 V_INLINE void conv_backward_block(const struct conv_backward_job *job, int b, int64_t block, int e0,
@@ -218,6 +232,13 @@ V_INLINE void conv_backward_block(const struct conv_backward_job *job, int b, in
                   t0, n, e0, width);
         tiles_load(d.x, CONV_TILE, a->du + (b * a->n_time + t0) * a->inner + e0, a->inner, n,
                    width);
+        const int64_t next = b * a->n_time + t0 - CONV_TICKS; /* the ticks before come next */
+        const bool more = t0 - CONV_TICKS >= begin;
+        const struct ahead ahead[CONV_TILES] = {
+            ahead_of(more, a->x, next * a->ld_x + e0, a->ld_x),
+            ahead_of(more, a->du, next * a->inner + e0, a->inner),
+            ahead_of(more, a->dx, next * a->ld_dx + e0, a->ld_dx),
+        };
         for (int e = 0; e < width; e += V_LANES) {
             const int at = e / V_LANES * CONV_TILE, lanes = tile_lanes(width, e);
             vf taps[CONV_TAPS_MAX], bias = vload_n(a->bias + e0 + e, lanes);
@@ -229,7 +250,8 @@ V_INLINE void conv_backward_block(const struct conv_backward_job *job, int b, in
                         (size_t)(keep * V_LANES) * sizeof(float));
             conv_dc(dc.x + at, d.x + at, x.x + at, taps, bias, n_taps, n);
             if (!after)
-                conv_dx(d.x + at, sums + e / V_LANES * size, dc.x + at, x.x + at, taps, n_taps, n);
+                conv_dx(d.x + at, sums + e / V_LANES * size, dc.x + at, x.x + at, taps,
+                        ahead[e / V_LANES], n_taps, n);
         }
         if (!after)
             tiles_store(a->dx + (b * a->n_time + t0) * a->ld_dx + e0, a->ld_dx, d.x, CONV_TILE, n,

@@ -27,11 +27,12 @@ V_INLINE void scan_forward_chunk(struct scan_kind k, const struct scan_args *a, 
         scan_load(&z, a->z + row * a->ld_z + e0, a->ld_z, n, width);
     const bool more = t0 + n < a->n_time;
     const int64_t next = row + n, at_next = next * a->inner + e0;
-    const struct scan_ahead ahead[SCAN_TILES] = {
-        scan_ahead_of(more, a->u, at_next, a->inner),
-        scan_ahead_of(more, a->dt_raw, at_next, a->inner),
-        scan_ahead_of(more, a->z, next * a->ld_z + e0, a->ld_z),
-        scan_ahead_of(more, a->y, at_next, a->inner),
+    const struct ahead ahead[SCAN_TILES] = {
+        /* a tensor a tile, a row a tick */
+        ahead_of(more, a->u, at_next, a->inner),
+        ahead_of(more, a->dt_raw, at_next, a->inner),
+        ahead_of(more, a->z, next * a->ld_z + e0, a->ld_z),
+        ahead_of(more, a->y, at_next, a->inner),
     };
     for (int e = 0, tile = 0; e < width; e += V_LANES, tile += SCAN_TILE) {
         const int lanes = tile_lanes(width, e);

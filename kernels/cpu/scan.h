@@ -152,38 +152,16 @@ V_INLINE void scan_states(struct scan_kind k, bool keep, int n, int count, float
         scan_states_real(k, keep, n, count, to, from, decay, coef, bc, dt, in, s);
 }
 
-/* Rows of one tensor that the next chunk will read or write. No machine guesses rows that lie far
-   apart, so they are asked for while there is something else to do: a row a tick, a tensor a tile.
- */
-struct scan_ahead {
-    const float *rows; /* NULL: none */
-    int64_t ld;
-};
-
-/* The rows from x[at] on, if there is a next chunk and such a tensor. */
-static inline struct scan_ahead scan_ahead_of(bool any, const float *x, int64_t at, int64_t ld)
-{
-    return (struct scan_ahead){any && x ? x + at : NULL, ld};
-}
-
-V_INLINE void scan_ask(struct scan_ahead ahead, int t)
-{
-    const int line = ARENA_ALIGN / (int)sizeof(float);
-    if (ahead.rows)
-        for (int e = 0; e < CPU_CHANNEL_GROUP; e += line)
-            __builtin_prefetch(ahead.rows + t * ahead.ld + e);
-}
-
 /* n_time ticks of one tile: s = sum_n C_t h + D u for each. With `keep` h holds n_time + 1 states,
    the entering one first, and decay the n_time decays (selective only); else h is one state in
    place. */
 V_INLINE void scan_march(struct scan_kind k, bool keep, float *s, float *h, float *decay,
                          const float *u, const float *dt, const float *bc, int64_t ld_bc,
-                         const float *coef, vf d, struct scan_ahead ahead, int n_time)
+                         const float *coef, vf d, struct ahead ahead, int n_time)
 {
     const int state = scan_state_rows(k.is_complex, k.n_state) * V_LANES;
     for (int t = 0; t < n_time; t++) {
-        scan_ask(ahead, t);
+        ahead_ask(ahead, t);
         vf x = vload(u + t * V_LANES), delta = {0}, in = x;
         if (k.selective) {
             delta = vload(dt + t * V_LANES);

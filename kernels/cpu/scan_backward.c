@@ -79,16 +79,16 @@ V_INLINE void scan_backward_chunk(struct scan_kind k, const struct scan_backward
         scan_load(&c->z, f->z + row * f->ld_z + e0, f->ld_z, n, width);
     const bool more = t0 > 0; /* the chunk before this one comes next */
     const int64_t next = row - CPU_SCAN_CHUNK, at_next = next * f->inner + e0;
-    const struct scan_ahead ahead[SCAN_TILES] = {
-        scan_ahead_of(more, f->u, at_next, f->inner),
-        scan_ahead_of(more, f->dt_raw, at_next, f->inner),
-        scan_ahead_of(more, f->z, next * f->ld_z + e0, f->ld_z),
-        scan_ahead_of(more, a->dy, at_next, f->inner),
+    const struct ahead ahead[SCAN_TILES] = {
+        ahead_of(more, f->u, at_next, f->inner),
+        ahead_of(more, f->dt_raw, at_next, f->inner),
+        ahead_of(more, f->z, next * f->ld_z + e0, f->ld_z),
+        ahead_of(more, a->dy, at_next, f->inner),
     };
-    const struct scan_ahead ahead_back[SCAN_TILES] = {
-        scan_ahead_of(more, a->du, at_next, f->inner),
-        scan_ahead_of(more, a->ddt_raw, at_next, f->inner),
-        scan_ahead_of(more, a->dz, next * a->ld_dz + e0, a->ld_dz),
+    const struct ahead ahead_back[SCAN_TILES] = {
+        ahead_of(more, a->du, at_next, f->inner),
+        ahead_of(more, a->ddt_raw, at_next, f->inner),
+        ahead_of(more, a->dz, next * a->ld_dz + e0, a->ld_dz),
     };
     const float *entering = f->entering + scan_entering_at(f, b, t0, e0);
     for (int e = 0, tile = 0; e < width; e += V_LANES, tile += SCAN_TILE) {

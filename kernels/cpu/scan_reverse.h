@@ -177,14 +177,14 @@ V_INLINE void scan_gate_backward(struct scan_chunk *c, int tile)
    states; sums: dcoef, dD, ddt_bias. */
 V_INLINE void scan_march_back(struct scan_kind k, struct scan_chunk *c, struct scan_space s,
                               float *g, float *sums, int tile, bool add, const float *coef, vf d,
-                              struct scan_ahead ahead)
+                              struct ahead ahead)
 {
     const int state = scan_state_rows(k.is_complex, k.n_state) * V_LANES;
     const int coef_rows = scan_coef_rows(k.selective, k.is_complex, k.n_state);
     vf dd = {0}, dbias = {0};
     memset(s.sum, 0, (size_t)coef_rows * V_LANES * sizeof(float));
     for (int t = c->n_time - 1; t >= 0; t--) {
-        scan_ask(ahead, t);
+        ahead_ask(ahead, t);
         const int at = tile + t * V_LANES;
         const float *h = s.h + t * state, *decay = k.selective ? s.decay + t * state : NULL;
         const float *bc = k.selective ? c->bc + t * c->ld_bc : NULL;

@@ -7,6 +7,8 @@
 #ifndef HISS_KERNELS_CPU_TILE_H
 #define HISS_KERNELS_CPU_TILE_H
 
+#include "base/arena.h"
+#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vec.h"
 
 /* Channels of the tile that begins at channel e. */
@@ -39,6 +41,27 @@ static inline void tiles_store(float *dst, int64_t ld, const float *tiles, int64
         if (e < width)
             vstore_n(dst + e, vload(tiles + e / V_LANES * tile_size + r * V_LANES), width - e);
     }
+}
+
+/* Rows of a group of channels that will soon be read or written. No machine guesses rows that lie
+   far apart, so they are asked for, one by one, while there is something else to do. */
+struct ahead {
+    const float *rows; /* NULL: none */
+    int64_t ld;
+};
+
+/* The rows from x[at] on, if there are any and there is such a tensor. */
+static inline struct ahead ahead_of(bool any, const float *x, int64_t at, int64_t ld)
+{
+    return (struct ahead){any && x ? x + at : NULL, ld};
+}
+
+V_INLINE void ahead_ask(struct ahead ahead, int row)
+{
+    const int line = ARENA_ALIGN / (int)sizeof(float);
+    if (ahead.rows)
+        for (int e = 0; e < CPU_CHANNEL_GROUP; e += line)
+            __builtin_prefetch(ahead.rows + row * ahead.ld + e);
 }
 
 V_INLINE vf vpair_low(vf a, vf b)

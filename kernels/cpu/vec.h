@@ -39,14 +39,22 @@ V_INLINE void vstore(float *p, vf v)
 /* The first n floats (0 <= n <= 8); the other lanes are 0. */
 V_INLINE vf vload_n(const float *p, int n)
 {
+#if defined(__AVX512VL__)
+    return (vf)_mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1), p);
+#else
     vf v = {0};
     memcpy(&v, p, (size_t)n * sizeof(float));
     return v;
+#endif
 }
 
 V_INLINE void vstore_n(float *p, vf v, int n)
 {
+#if defined(__AVX512VL__)
+    _mm256_mask_storeu_ps(p, (__mmask8)((1u << n) - 1), (__m256)v);
+#else
     memcpy(p, &v, (size_t)n * sizeof(float));
+#endif
 }
 
 V_INLINE vf vset(float x)
