@@ -22,6 +22,7 @@
 #include "kernels/cpu/decode_step.c"
 #include "kernels/cpu/decode_tiers.c"
 #include "kernels/cpu/decode_state.c"
+#include "kernels/cpu/decode_team.c"
 #include "kernels/cpu/decode.c"
 #include "kernels/cpu/workspace.c"
 #include "kernels/cpu/limits.c"

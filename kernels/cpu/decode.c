@@ -6,189 +6,10 @@
 
 #include <stdlib.h>
 
-/* --- memory ---------------------------------------------------------------------------------- */
-
-static void *cut(struct arena *a, int64_t n, size_t size)
-{
-    return arena_alloc(a, (size_t)n * size);
-}
-
-static float *cut_floats(struct arena *a, int64_t n)
-{
-    return cut(a, n, sizeof(float));
-}
-
-static void cut_cell(struct arena *a, const struct walker *w, const struct unit *u,
-                     struct cell *cell)
-{
-    const struct layer *l = u->layer;
-    const int64_t rows = w->n_rows;
-    *cell = (struct cell){.value = cut_floats(a, rows * u->width)};
-    for (int p = w->part_begin; p < w->part_end && l->kind == LAYER_MIXER; p++) {
-        if (l->n_taps > 0)
-            cell->ring[p] = cut_floats(a, rows * (l->n_taps - 1) * u->channels[p]);
-        cell->h[p] = cut_floats(a, rows * u->channels[p] * state_rows(l));
-    }
-    if (l->kind == LAYER_DOWN || l->kind == LAYER_UP) {
-        cell->n_frames = l->kind == LAYER_DOWN ? FRAMES_AHEAD : l->up_shift + 1;
-        cell->frames = cut_floats(a, rows * cell->n_frames * l->pool *
-                                         (l->kind == LAYER_DOWN ? u->width_in : u->width));
-    }
-}
-
-static void cut_walker(struct arena *a, struct walker *w)
-{
-    const struct decoder *d = w->decoder;
-    const int64_t rows = w->n_rows;
-    struct cell ignored;
-    w->cells = cut(a, d->plan->n_layers, sizeof *w->cells);
-    for (int i = 0; i < d->plan->n_layers; i++)
-        cut_cell(a, w, &d->units[i], w->cells ? &w->cells[i] : &ignored);
-    for (int k = 0; k < d->plan->n_tiers; k++)
-        w->tier[k].labels = cut(a, FRAMES_AHEAD * rows, sizeof *w->tier[k].labels);
-    w->inputs = cut(a, rows, sizeof *w->inputs);
-    w->labels = cut(a, rows, sizeof *w->labels);
-    w->rows = cut(a, rows, sizeof *w->rows);
-}
-
-/* The widest things of any layer, in floats a row. */
-struct widest {
-    int64_t in, channels, x_dbl, sum, input, exchanged;
+enum {
+    PACE_TRIAL = 512,        /* samples of a try */
+    PACE_PATIENCE = 1 << 15, /* samples between tries */
 };
-
-static int64_t larger_of(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static struct widest widest_of(const struct decoder *d)
-{
-    struct widest w = {.sum = PLAN_CODES, .exchanged = PLAN_CODES};
-    for (int i = 0; i < d->plan->n_layers; i++) {
-        const struct unit *u = &d->units[i];
-        const struct layer *l = u->layer;
-        const int64_t x_dbl = l->kind == LAYER_MIXER ? lanes_up(x_dbl_width(l)) : 0;
-        w.in = larger_of(w.in, u->width_in);
-        w.x_dbl = larger_of(w.x_dbl, x_dbl);
-        w.sum = larger_of(w.sum, larger_of(x_dbl, 2 * (int64_t)u->width));
-        for (int p = 0; p < PARTS; p++) {
-            w.channels = larger_of(w.channels, u->channels[p]);
-            w.input = larger_of(w.input, u->in[p].n_in);
-            w.exchanged = larger_of(w.exchanged, u->in[p].n_out);
-        }
-    }
-    w.input = larger_of(w.input, w.channels);
-    w.exchanged = larger_of(w.exchanged, w.sum);
-    return w;
-}
-
-static void cut_hand(struct arena *a, struct hand *hand, const struct widest *widest)
-{
-    const int64_t rows = hand->walker->n_rows;
-    hand->normed = cut_floats(a, rows * widest->in);
-    hand->x_dbl = cut_floats(a, rows * widest->x_dbl);
-    hand->dt = cut_floats(a, rows * widest->channels);
-    hand->sum = cut_floats(a, rows * widest->sum);
-    hand->more = cut_floats(a, rows * widest->sum);
-    hand->ld_q = lanes_up((int)widest->input);
-    for (int p = 0; p < PARTS; p++) {
-        hand->wide[p] = cut_floats(a, rows * 2 * widest->channels);
-        hand->y[p] = cut_floats(a, rows * widest->channels);
-        hand->q[p] = cut(a, rows * hand->ld_q, sizeof *hand->q[p]);
-        hand->q_scale[p] = cut_floats(a, rows);
-    }
-}
-
-static bool exchanges(const struct decoder *d)
-{
-    return d->options.threads == DECODE_LOCKSTEP ||
-           (d->options.threads == DECODE_ROWS && d->options.n_streams == 1);
-}
-
-static void cut_all(struct decoder *d, struct arena *a)
-{
-    const struct widest widest = widest_of(d);
-    for (int i = 0; i < d->n_walkers; i++)
-        cut_walker(a, &d->walkers[i]);
-    for (int i = 0; i < d->n_hands; i++)
-        cut_hand(a, &d->hands[i], &widest);
-    const int64_t lines = d->walkers[0].n_rows * blocks_of(widest.exchanged, LINE_FLOATS);
-    for (int i = 0; i < HANDS && exchanges(d); i++)
-        for (int k = 0; k < 2; k++) {
-            d->hands[i].mine[k] = cut(a, lines, sizeof *d->hands[i].mine[k]);
-            d->hands[1 - i].theirs[k] = d->hands[i].mine[k];
-        }
-}
-
-/* --- who runs what --------------------------------------------------------------------------- */
-
-static enum decode_threads threads_choose(const struct decoder *d, int n_threads)
-{
-    if (n_threads < 2)
-        return DECODE_ONE;
-    if (d->n_rows > 1)
-        return DECODE_ROWS;
-    if (d->plan->n_tiers > 1 && d->plan->layers[0].up_shift > 1)
-        return DECODE_PIPELINE;
-    return DECODE_LOCKSTEP;
-}
-
-static bool threads_check(const struct decoder *d, int n_threads)
-{
-    const enum decode_threads t = d->options.threads;
-    if (t != DECODE_ONE && n_threads < 2)
-        return error_set("decoding on two threads needs a backend with two, not %d", n_threads);
-    if (t == DECODE_PIPELINE && d->plan->n_tiers < 2)
-        return error_set("a network without pools has one tier: no second thread can run beside "
-                         "it; decode on one thread or in lockstep");
-    if (t == DECODE_ROWS && d->n_rows < 2)
-        return error_set("one stream without guidance is one row: it cannot be shared out by rows");
-    return true;
-}
-
-/* Rows, parts and tiers of walkers and hands; their memory is cut afterwards. */
-static void hands_share(struct decoder *d)
-{
-    const enum decode_threads t = d->options.threads;
-    const int n_streams = d->options.n_streams, per_stream = d->options.guided ? 2 : 1;
-    const bool by_rows = t == DECODE_ROWS, lockstep = t == DECODE_LOCKSTEP;
-    d->n_hands = t == DECODE_ONE ? 1 : HANDS;
-    d->n_walkers = by_rows || lockstep ? HANDS : 1;
-    for (int i = 0; i < d->n_walkers; i++) {
-        struct walker *w = &d->walkers[i];
-        *w = (struct walker){.decoder = d, .n_streams = n_streams, .part_end = PARTS};
-        if (lockstep) {
-            w->part_begin = i;
-            w->part_end = i + 1;
-        } else if (by_rows && n_streams > 1) {
-            w->first_stream = i * (n_streams + 1) / 2;
-            w->n_streams = i == 0 ? (n_streams + 1) / 2 : n_streams / 2;
-        }
-        w->n_rows = by_rows && n_streams == 1 ? 1 : w->n_streams * per_stream;
-    }
-    for (int i = 0; i < d->n_hands; i++)
-        d->hands[i] = (struct hand){
-            .walker = &d->walkers[d->n_walkers == 1 ? 0 : i],
-            .tier_begin = t == DECODE_PIPELINE ? i : 0,
-            .tier_end = t == DECODE_PIPELINE && i == 0 ? 1 : d->plan->n_tiers,
-            .at_once = d->options.at_once,
-            .writes = i == 0 || (by_rows && n_streams > 1),
-        };
-}
-
-/* Which of the decoder's rows are a walker's: streams with label first, then those without. */
-static void rows_number(struct decoder *d)
-{
-    for (int i = 0; i < d->n_walkers; i++) {
-        struct walker *w = &d->walkers[i];
-        for (int r = 0; r < w->n_rows; r++)
-            w->rows[r] = r < w->n_streams
-                             ? w->first_stream + r
-                             : d->options.n_streams + w->first_stream + r - w->n_streams;
-        if (exchanges(d) && d->options.threads == DECODE_ROWS)
-            w->rows[0] = i;
-    }
-}
 
 /* --- opening --------------------------------------------------------------------------------- */
 
@@ -233,7 +54,6 @@ static bool weights_open(struct decoder *d, const struct decoder_net *net)
 static bool memory_open(struct decoder *d)
 {
     struct arena dry, arena;
-    hands_share(d);
     arena_init_dry(&dry);
     cut_all(d, &dry);
     d->memory = backend_alloc(d->be, dry.peak);
@@ -241,7 +61,7 @@ static bool memory_open(struct decoder *d)
         return false;
     arena_init(&arena, d->memory, dry.peak);
     cut_all(d, &arena);
-    rows_number(d);
+    hands_share(d, d->options.threads != DECODE_ONE);
     return true;
 }
 
@@ -256,8 +76,12 @@ static struct decoder *op_decoder_open(struct backend *be, const struct decoder_
     }
     *d = (struct decoder){.be = be, .plan = net->plan, .options = *o};
     d->n_rows = o->n_streams * (o->guided ? 2 : 1);
-    if (o->threads == DECODE_AUTO)
+    if (o->threads == DECODE_AUTO) {
         d->options.threads = threads_choose(d, n_threads);
+        d->pace = (struct pace){.adapts = d->options.threads != DECODE_ONE && !by_streams(d),
+                                .left = PACE_TRIAL,
+                                .patience = PACE_PATIENCE};
+    }
     d->units = calloc((size_t)d->plan->n_layers, sizeof *d->units);
     d->steps = calloc((size_t)d->plan->n_tiers * 2 * (size_t)d->plan->n_layers, sizeof *d->steps);
     if (!d->units || !d->steps) {
@@ -269,6 +93,8 @@ static struct decoder *op_decoder_open(struct backend *be, const struct decoder_
     tiers_build(d);
     if (!memory_open(d))
         goto fail;
+    if (d->pace.adapts) /* the first try */
+        hands_share(d, false);
     return d;
 fail:
     decoder_close(d);
@@ -323,7 +149,7 @@ static void codes_take(struct hand *hand, int64_t t)
     struct walker *w = hand->walker;
     const struct decoder *d = w->decoder;
     const struct decode_args *a = d->args;
-    const bool shared = d->options.threads == DECODE_ROWS && hand->mine[0];
+    const bool shared = d->two && by_guidance(d);
     if (shared) {
         exchange(hand, logits_of(w, 0), hand->more, PLAN_CODES, 1, PLAN_CODES, PLAN_CODES);
         const float *pair[2] = {logits_of(w, 0), hand->more};
@@ -408,12 +234,58 @@ static void hands_run(struct decoder *d, void (*fn)(void *, int64_t, int))
         pool_run(cpu_of(d->be)->pool, fn, d, d->n_hands);
 }
 
+/* Changes between one hand and two, between samples. */
+static void hands_change(struct decoder *d, bool two)
+{
+    if (two == d->two)
+        return;
+    hands_run(d, hand_flush);
+    hands_share(d, two);
+    if (d->n_walkers > 1)
+        walker_follow(&d->walkers[1], &d->walkers[0]);
+}
+
+static void pace_enter(struct pace *pace, enum pace_phase phase, int64_t left)
+{
+    pace->phase = phase;
+    pace->left = left;
+    pace->spent_s = 0;
+    pace->n_made = 0;
+}
+
+/* n samples took so long: one hand, or two, from now on? */
+static void pace_judge(struct decoder *d, int64_t n, double seconds)
+{
+    struct pace *pace = &d->pace;
+    pace->spent_s += seconds;
+    pace->n_made += n;
+    pace->left -= n;
+    const double mean_s = pace->spent_s / (double)pace->n_made;
+    if (pace->phase == PACE_KEEP && d->two && seconds > 2 * pace->one_s * (double)n + 1e-3) {
+        hands_change(d, false); /* the machine has become busy */
+        pace_enter(pace, PACE_KEEP, pace->patience);
+    } else if (pace->left <= 0 && pace->phase == PACE_TRY_ONE) {
+        pace->one_s = mean_s;
+        hands_change(d, true);
+        pace_enter(pace, PACE_TRY_TWO, PACE_TRIAL);
+    } else if (pace->left <= 0 && pace->phase == PACE_TRY_TWO) {
+        hands_change(d, mean_s < pace->one_s);
+        pace_enter(pace, PACE_KEEP, pace->patience);
+    } else if (pace->left <= 0) {
+        hands_change(d, false);
+        pace_enter(pace, PACE_TRY_ONE, PACE_TRIAL);
+    }
+}
+
 static void op_decode(struct decoder *d, const struct decode_args *a)
 {
+    const double begin = clock_s();
     d->args = a;
     atomic_store(&d->quit, false);
     hands_run(d, hand_run);
     d->args = NULL;
+    if (d->pace.adapts && a->n_samples > 0)
+        pace_judge(d, a->n_samples, clock_s() - begin);
 }
 
 static void op_decoder_export(struct decoder *d, float *state)

@@ -134,6 +134,20 @@ struct hand {
     int64_t ld_q;
 };
 
+/* Two threads are faster than one, or on a busy machine far slower. As both make the same bits, the
+   engine tries both now and then, and goes on with the faster one. */
+enum pace_phase { PACE_TRY_ONE, PACE_TRY_TWO, PACE_KEEP };
+
+struct pace {
+    bool adapts;
+    enum pace_phase phase;
+    int64_t left;     /* samples until the next phase */
+    double spent_s;   /* in this phase */
+    int64_t n_made;   /* in this phase */
+    double one_s;     /* a sample takes, on one thread */
+    int64_t patience; /* samples to keep to a choice */
+};
+
 struct decoder {
     struct backend *be;
     const struct plan *plan;
@@ -143,6 +157,8 @@ struct decoder {
     void *weights;      /* what units point to */
     struct tier_plan tiers[PLAN_TIERS_MAX];
     struct step *steps; /* what tiers point to */
+    bool two;           /* two hands are at work, as options.threads says; else one does it all */
+    struct pace pace;   /* which of the two is faster, if it was left to the engine */
     int n_walkers, n_hands;
     struct walker walkers[HANDS];
     struct hand hands[HANDS];
@@ -161,6 +177,13 @@ static inline int x_dbl_width(const struct layer *l)
 static inline int state_rows(const struct layer *l)
 {
     return scan_state_rows(l->complex_state, l->n_state);
+}
+
+/* Floats of a pool's frames, a row. */
+static inline int64_t frames_size(const struct unit *u, const struct cell *cell)
+{
+    const int width = u->layer->kind == LAYER_DOWN ? u->width_in : u->width;
+    return (int64_t)cell->n_frames * u->layer->pool * width;
 }
 
 /* Inner channels before part p: the first part takes whole tiles. */

@@ -104,7 +104,7 @@ static void walker_clear(struct walker *w)
         const struct unit *u = &d->units[i];
         const struct cell *cell = &w->cells[i];
         const struct layer *l = u->layer;
-        for (int p = 0; p < PARTS; p++) {
+        for (int p = w->part_begin; p < w->part_end; p++) {
             const size_t floats = (size_t)w->n_rows * (size_t)u->channels[p];
             if (cell->ring[p])
                 memset(cell->ring[p], 0, floats * (size_t)(l->n_taps - 1) * sizeof(float));
@@ -112,9 +112,7 @@ static void walker_clear(struct walker *w)
                 memset(cell->h[p], 0, floats * (size_t)state_rows(l) * sizeof(float));
         }
         if (cell->frames)
-            memset(cell->frames, 0,
-                   (size_t)w->n_rows * (size_t)(cell->n_frames * l->pool) *
-                       (size_t)(l->kind == LAYER_DOWN ? u->width_in : u->width) * sizeof(float));
+            memset(cell->frames, 0, (size_t)(w->n_rows * frames_size(u, cell)) * sizeof(float));
     }
 }
 

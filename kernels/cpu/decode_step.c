@@ -221,7 +221,7 @@ V_INLINE void scan_part_kind(const struct scan_kind k, struct hand *hand, const 
         for (int e = 0; e < n; e += V_LANES, h += rows * V_LANES) {
             scan_march(k, false, y + e, h, NULL, s->u + r * s->ld_u + e, hand->dt + r * n + e, bc,
                        0, u->coef[part] + (int64_t)e * coef_rows, vload(u->d[part] + e),
-                       (struct scan_ahead){NULL, 0}, 1);
+                       (struct ahead){NULL, 0}, 1);
             if (s->z)
                 vstore(y + e, vload(y + e) * vsilu(vload(s->z + r * s->ld_u + e)));
         }

@@ -469,6 +469,56 @@ static void test_prefill(void **unused)
     }
 }
 
+/* Codes of a long performance, in calls of 37 samples, and the state after it. */
+static void perform(struct fixture *f, struct decoder_options o, uint8_t *codes, int n,
+                    float *state)
+{
+    const int32_t labels[2] = {f->n_labels > 0 ? 0 : -1, -1};
+    struct decoder *d = engine(f, o);
+    start(f, d);
+    for (int t = 0; t < n; t += 37)
+        f->be->ops->decode(
+            d,
+            &(struct decode_args){
+                .n_samples = n - t < 37 ? n - t : 37,
+                .codes = codes + t,
+                .labels = labels,
+                .sampling = {.seed = 4, .temperature = 1, .top_p = 1, .guidance = o.guided ? 2 : 1},
+                .noise_n = t});
+    f->be->ops->decoder_export(d, state);
+    f->be->ops->decoder_close(d);
+}
+
+/* Left to itself, an engine tries one thread and two in turn: long enough for both, and a choice.
+ */
+static void test_pace(void **unused)
+{
+    (void)unused;
+    enum { N = 1500 };
+    for (int k = 0; k < n_kinds; k++)
+        for (int guided = 0; guided < 2; guided++) {
+            struct fixture f;
+            fixture_open(&f, &kinds[k]);
+            const size_t size = (size_t)f.net.plan.state_size * (guided ? 2 : 1);
+            uint8_t one[N], two[N];
+            float *state_one = calloc(size, sizeof *state_one);
+            float *state_two = calloc(size, sizeof *state_two);
+            struct decoder_options o = {.n_streams = 1, .guided = guided, .threads = DECODE_ONE};
+            perform(&f, o, one, N, state_one);
+            o.threads = DECODE_AUTO;
+            perform(&f, o, two, N, state_two);
+            if (memcmp(one, two, N) != 0)
+                fail_msg("%s%s: other codes after a change of hands", f.name,
+                         guided ? ", guided" : "");
+            if (memcmp(state_one, state_two, size * sizeof *state_one) != 0)
+                fail_msg("%s%s: another state after a change of hands", f.name,
+                         guided ? ", guided" : "");
+            free(state_one);
+            free(state_two);
+            fixture_close(&f);
+        }
+}
+
 static void test_refusals(void **unused)
 {
     (void)unused;
@@ -499,6 +549,7 @@ static int run_group(const char *isa, bool thorough)
     static const struct CMUnitTest long_ones[] = {
         cmocka_unit_test(test_shipped),
         cmocka_unit_test(test_threads_and_waiting),
+        cmocka_unit_test(test_pace),
         cmocka_unit_test(test_hand_over),
     };
     return thorough ? cmocka_run_group_tests_name(isa, long_ones, NULL, NULL)
