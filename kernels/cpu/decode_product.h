@@ -11,6 +11,7 @@
 enum {
     PAIR_VECTORS = 4, /* up to so many, panels of two matrices are multiplied side by side */
     ROWS_AT_ONCE = 4,
+    VECTORS_ABREAST = 4,
 };
 
 /* y (rows, n) += x, both with row distance ld; n is a multiple of V_LANES. */
@@ -132,65 +133,69 @@ V_INLINE void panel_rows(const enum precision precision, const int n_vec, const 
                          int64_t ld_y, const struct operand *x, int row)
 {
     if (precision == PRECISION_INT8) {
-        vi sum[ROWS_AT_ONCE][2];
+        vi sum[ROWS_AT_ONCE][VECTORS_ABREAST];
 #pragma GCC unroll 4
         for (int r = 0; r < n_rows; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int v = 0; v < n_vec; v++)
                 sum[r][v] = dot_start(m, o + v * V_LANES);
         const int8_t *q = x->q + row * x->ld_q;
         for (int i = 0; i < m->n_in; i += DOT_INPUTS, w += step)
 #pragma GCC unroll 4
             for (int r = 0; r < n_rows; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
                 for (int v = 0; v < n_vec; v++)
                     sum[r][v] =
                         vdot(sum[r][v], w + v * vector_bytes(precision), q + r * x->ld_q + i);
 #pragma GCC unroll 4
         for (int r = 0; r < n_rows; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int v = 0; v < n_vec; v++)
                 vstore(y + r * ld_y + v * V_LANES,
                        dot_finish(m, o + v * V_LANES, sum[r][v], x->scale[row + r]));
         return;
     }
     const float *xs = x->x + row * x->ld;
-    vf sum[ROWS_AT_ONCE][2];
+    vf sum[ROWS_AT_ONCE][VECTORS_ABREAST];
 #pragma GCC unroll 4
     for (int r = 0; r < n_rows; r++)
-        sum[r][0] = sum[r][1] = (vf){0};
+#pragma GCC unroll 4
+        for (int v = 0; v < n_vec; v++)
+            sum[r][v] = (vf){0};
     for (int i = 0; i < m->n_in; i++, w += step) {
-        vf wv[2];
-#pragma GCC unroll 2
+        vf wv[VECTORS_ABREAST];
+#pragma GCC unroll 4
         for (int v = 0; v < n_vec; v++)
             wv[v] = weights_load(precision, w + v * vector_bytes(precision));
 #pragma GCC unroll 4
         for (int r = 0; r < n_rows; r++) {
             vf xi = vset(xs[r * x->ld + i]);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int v = 0; v < n_vec; v++)
                 sum[r][v] += wv[v] * xi;
         }
     }
 #pragma GCC unroll 4
     for (int r = 0; r < n_rows; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int v = 0; v < n_vec; v++)
             vstore(y + r * ld_y + v * V_LANES, sum[r][v]);
 }
 
+/* A whole panel for n_rows rows, some vectors at a time: as many sums as registers hold. */
 V_INLINE void panel_few(const enum precision precision, const int n_rows, const struct matrix *m,
                         const char *w, int n_vec, int o, float *y, int64_t ld_y,
                         const struct operand *x, int row)
 {
-    const int64_t step = (int64_t)n_vec * vector_bytes(precision);
+    const int size = vector_bytes(precision), abreast = n_rows < 4 ? 4 : 2;
+    const int64_t step = (int64_t)n_vec * size;
     int v = 0;
-    for (; v + 2 <= n_vec; v += 2)
-        panel_rows(precision, 2, n_rows, m, w + v * vector_bytes(precision), step, o + v * V_LANES,
+    for (; v + abreast <= n_vec; v += abreast)
+        panel_rows(precision, abreast, n_rows, m, w + v * size, step, o + v * V_LANES,
                    y + v * V_LANES, ld_y, x, row);
-    if (v < n_vec)
-        panel_rows(precision, 1, n_rows, m, w + v * vector_bytes(precision), step, o + v * V_LANES,
-                   y + v * V_LANES, ld_y, x, row);
+    for (; v < n_vec; v++)
+        panel_rows(precision, 1, n_rows, m, w + v * size, step, o + v * V_LANES, y + v * V_LANES,
+                   ld_y, x, row);
 }
 
 /* --- matrices -------------------------------------------------------------------------------- */
