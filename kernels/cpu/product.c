@@ -24,34 +24,39 @@ static int64_t panels_size(int64_t n_k, int64_t n_columns)
     return blocks_of(n_columns, PANEL) * PANEL * n_k;
 }
 
-/* One panel of `n` columns, of which missing ones are 0. */
-static void pack_panel(float *panel, const float *b, int64_t ld_k, int64_t ld_column, int64_t n_k,
-                       int64_t n)
+/* The rows from k on of one panel of n columns; missing columns are 0. */
+static void pack_rest(float *panel, const float *b, int64_t ld_k, int64_t ld_column, int64_t k,
+                      int64_t n_k, int64_t n)
 {
-    int64_t k = 0;
-    if (ld_column == 1 && n == PANEL)
-        for (; k < n_k; k++) {
-            vstore(panel + k * PANEL, vload(b + k * ld_k));
-            vstore(panel + k * PANEL + V_LANES, vload(b + k * ld_k + V_LANES));
-        }
-    else if (ld_k == 1 && n == PANEL)
-        for (; k + V_LANES <= n_k; k += V_LANES)
-            for (int64_t half = 0; half < PANEL; half += V_LANES)
-                tile_transpose(panel + k * PANEL + half, PANEL, b + half * ld_column + k,
-                               ld_column);
     for (; k < n_k; k++)
         for (int64_t i = 0; i < PANEL; i++)
             panel[k * PANEL + i] = i < n ? b[k * ld_k + i * ld_column] : 0;
 }
 
 /* B (n_k, n_columns), element (k, j) at b[k * ld_k + j * ld_column] -> panels (n_columns/PANEL,
-   n_k, PANEL). */
+   n_k, PANEL). Rows that lie together are read in order: column by column each would be a cache
+   miss. */
 static void pack_panels(float *panels, const float *b, int64_t ld_k, int64_t ld_column, int64_t n_k,
                         int64_t n_columns)
 {
-    for (int64_t j = 0; j < n_columns; j += PANEL)
-        pack_panel(panels + j * n_k, b + j * ld_column, ld_k, ld_column, n_k,
-                   min_of(PANEL, n_columns - j));
+    const int64_t whole = n_columns / PANEL * PANEL, done = ld_k == 1 ? n_k / V_LANES * V_LANES : 0;
+    if (ld_column == 1) {
+        for (int64_t k = 0; k < n_k; k++)
+            for (int64_t j = 0; j < whole; j += V_LANES)
+                vstore(panels + j / PANEL * PANEL * n_k + k * PANEL + j % PANEL,
+                       vload(b + k * ld_k + j));
+    } else {
+        for (int64_t j = 0; j < whole; j += V_LANES) {
+            float *panel = panels + j / PANEL * PANEL * n_k + j % PANEL;
+            for (int64_t k = 0; k < done; k += V_LANES)
+                tile_transpose(panel + k * PANEL, PANEL, b + j * ld_column + k, ld_column);
+        }
+        for (int64_t j = 0; j < whole; j += PANEL)
+            pack_rest(panels + j * n_k, b + j * ld_column, ld_k, ld_column, done, n_k, PANEL);
+    }
+    if (whole < n_columns)
+        pack_rest(panels + whole * n_k, b + whole * ld_column, ld_k, ld_column, 0, n_k,
+                  n_columns - whole);
 }
 
 /* Where the rows of A lie: element (r, k) at a[r * ld_row + k * ld_k]. */
@@ -163,15 +168,16 @@ static void product(float *c, int64_t ld_c, bool add, const struct product_rows 
    left[i / TILE_ROWS * TILE_ROWS * n + k * TILE_ROWS + i % TILE_ROWS]. */
 static void pack_columns(float *left, const float *x, int64_t ld_x, int64_t n, int64_t width)
 {
-    for (int64_t i = 0; i < width; i += TILE_ROWS, left += TILE_ROWS * n) {
-        if (i + V_LANES <= width) { /* eight at once: those too many are overwritten by the next */
-            for (int64_t k = 0; k < n; k++)
-                vstore(left + k * TILE_ROWS, vload(x + k * ld_x + i));
-            continue;
+    for (int64_t k = 0; k < n; k++) {
+        float *to = left + k * TILE_ROWS;
+        for (int64_t i = 0; i < width; i += TILE_ROWS, to += TILE_ROWS * n) {
+            const float *from = x + k * ld_x + i;
+            if (i + V_LANES <= width && k * TILE_ROWS + V_LANES <= n * TILE_ROWS)
+                vstore(to, vload(from)); /* what is too many falls where later rows go */
+            else
+                for (int64_t r = 0; r < TILE_ROWS && i + r < width; r++)
+                    to[r] = from[r];
         }
-        for (int64_t k = 0; k < n; k++)
-            for (int64_t r = 0; r < TILE_ROWS && i + r < width; r++)
-                left[k * TILE_ROWS + r] = x[k * ld_x + i + r];
     }
 }
 
