@@ -172,8 +172,8 @@ static void pack_columns(float *left, const float *x, int64_t ld_x, int64_t n, i
         float *to = left + k * TILE_ROWS;
         for (int64_t i = 0; i < width; i += TILE_ROWS, to += TILE_ROWS * n) {
             const float *from = x + k * ld_x + i;
-            if (i + V_LANES <= width && k + 1 < n) /* what is too many is the next row's place */
-                vstore(to, vload(from));
+            if (i + V_LANES <= width && k * TILE_ROWS + V_LANES <= n * TILE_ROWS)
+                vstore(to, vload(from)); /* what is too many falls where later rows go */
             else
                 for (int64_t r = 0; r < TILE_ROWS && i + r < width; r++)
                     to[r] = from[r];
