@@ -23,8 +23,6 @@ enum {
     INT8_RATE = 4, /* products of 8 bits that fit where one of 32 does */
 };
 
-static const char *const precision_names[PRECISIONS] = {"fp32", "fp16", "int8"};
-
 /* Ways to run the engine, each in every precision. */
 static const struct way {
     const char *name;
@@ -98,7 +96,7 @@ static bool engine_open(struct decode_case *c)
                                 .at_once = w->at_once};
     struct state state = {0};
     uint8_t inputs[2 * LANES];
-    snprintf(c->name, sizeof(c->name), "%s %s", precision_names[c->precision], w->name);
+    snprintf(c->name, sizeof(c->name), "%s %s", precision_name(c->precision), w->name);
     memset(inputs, PLAN_START_CODE, sizeof(inputs));
     c->decoder = ops->decoder_open(c->be, &net, &o);
     if (!c->decoder || !state_open(&state, c->net, w->n_streams * (w->guided ? 2 : 1)))

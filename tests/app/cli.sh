@@ -255,6 +255,17 @@ works generate ./a --prompt data/test/low/1.wav --with-prompt --seconds 50ms -o 
 samples 8.wav 500
 works generate runs/plain --seconds 0.2 --temperature 0 -o 9.wav && samples 9.wav 400
 
+# The precision of the weights is part of the sound, and told in it; halves are the default.
+for precision in fp32 fp16 int8; do
+    works generate ./a --seed 7 --precision $precision -t 1 -o $precision-1.wav
+    works generate ./a --seed 7 --precision $precision -t 2 -o $precision-2.wav
+    same $precision-1.wav $precision-2.wav
+    strings $precision-1.wav | grep -q "\"precision\":\"$precision\"" ||
+        bad "no precision in $precision-1.wav"
+done
+same fp16-1.wav 1.wav
+fails 2 '--precision fp8: expected fp32, fp16 or int8' generate ./a --precision fp8
+
 # Takes: one at a time or by several workers, alone or in company.
 works generate ./a --seed 7 --count 5 --threads 1 -o t1/ && works generate ./a --seed 7 -n 5 -t 2 -o t2/
 for i in 0 1 2 3 4; do same t1/take-7-$i.wav t2/take-7-$i.wav; done
@@ -320,6 +331,11 @@ says '"labels": "used"' out
 says '"low": \{' out
 mv out 1.json
 works eval ./a data --json --per-label --threads 2 && same 1.json out
+works eval ./a data --precision fp32,int8 && says 'bits a sample as fp32 generates it: [+-]0.0000' out &&
+    says 'bits a sample as int8 generates it: [+-]0.0' out
+works eval ./a data --precision fp16 --json && says '"loss": ' out
+fails 2 '--precision fp8: expected fp32, fp16, int8' eval ./a data --precision fp8
+fails 2 '--precision fp16,fp16,fp16,fp16' eval ./a data --precision fp16,fp16,fp16,fp16
 works eval ./a data --no-labels && says 'labels: not used' out
 works eval ./a data --split all && says '24 files, 9600 samples' out
 works eval ./a data/test/low/1.wav && says ' 1 file, 400 samples, 0.2 s;' out

@@ -23,10 +23,6 @@ enum { N_STREAMS = 5, N_TIME = 91, N_ROWS_MAX = 2 * N_STREAMS };
 
 static const char *shipped_model; /* the bundled model's file */
 
-static const char *const precision_names[PRECISIONS] = {"fp32", "fp16", "int8"};
-static const char *const thread_names[DECODE_THREADS] = {"one", "lockstep", "pipeline", "rows",
-                                                         "auto"};
-
 struct fixture {
     const char *name;
     struct backend *be;
@@ -230,7 +226,7 @@ static void check_precision(const char *name, enum precision precision, struct d
     bool good = precision == PRECISION_FP32 ? d.largest <= 2e-4 : true;
     if (!good || !(d.db >= least_db[precision]))
         fail_msg("%s, %s: largest difference %g of the largest logit, %.1f dB", name,
-                 precision_names[precision], d.largest, d.db);
+                 precision_name(precision), d.largest, d.db);
 }
 
 static void test_chunk(void **unused)
@@ -347,9 +343,9 @@ static void threads_and_waiting(struct fixture *f, struct decoder_options o)
             other.at_once = at_once;
             if (!mode_fits(f, &other))
                 continue;
-            snprintf(what, sizeof what, "%s, %s, %d streams%s%s", precision_names[o.precision],
-                     thread_names[mode], o.n_streams, o.guided ? " guided" : "",
-                     at_once ? ", at once" : "");
+            snprintf(what, sizeof what, "%s, %s, %d streams%s%s", precision_name(o.precision),
+                     decode_threads_name((enum decode_threads)mode), o.n_streams,
+                     o.guided ? " guided" : "", at_once ? ", at once" : "");
             struct trace *trace = run(f, other, false, at_once ? N_TIME : 13);
             check_equal(f, what, &o, plain, trace);
             trace_free(trace);
@@ -380,7 +376,7 @@ static void rows_alone(struct fixture *f, struct decoder_options o)
                        group->logits + (half * o.n_streams + i) * N_TIME * PLAN_CODES,
                        sizeof(float) * N_TIME * PLAN_CODES) != 0)
                 fail_msg("%s, %s: stream %d of %d is not what it is alone", f->name,
-                         precision_names[o.precision], i, o.n_streams);
+                         precision_name(o.precision), i, o.n_streams);
         trace_free(trace);
     }
     trace_free(group);
