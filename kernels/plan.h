@@ -133,6 +133,12 @@ static inline int64_t plan_ticks(const struct plan *plan, int tier, int64_t n0, 
     return (n0 + n_time) / plan->rate[tier] - n0 / plan->rate[tier];
 }
 
+/* Of a selective mixer's row after x_proj: dt (R), then B and C together. */
+static inline int layer_x_dbl_width(const struct layer *l)
+{
+    return l->dt_rank + 2 * l->n_state * (l->complex_state ? 2 : 1);
+}
+
 /* In what form a decode engine holds the weights of matrices; sums, residuals and states are fp32.
  */
 enum precision { PRECISION_FP32, PRECISION_FP16, PRECISION_INT8, PRECISIONS };

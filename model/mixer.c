@@ -4,12 +4,6 @@
  */
 #include "model/layers.h"
 
-/* Where things lie in the rows of x_dbl: dt (R), then B and C together. */
-static int x_dbl_width(const struct layer *l)
-{
-    return l->dt_rank + 2 * l->n_state * (l->complex_state ? 2 : 1);
-}
-
 static int64_t conv_state_size(const struct layer *l)
 {
     return (int64_t)l->inner * (l->n_taps - 1);
@@ -27,7 +21,7 @@ static void cut_tape(struct layer_tape *t, struct arena *a, const struct net *ne
         .gated = arena_floats(a, rows * l->inner),
     };
     if (l->mixer == MIXER_SELECTIVE) {
-        t->x_dbl = arena_floats(a, rows * x_dbl_width(l));
+        t->x_dbl = arena_floats(a, rows * layer_x_dbl_width(l));
         t->dt_raw = arena_floats(a, rows * l->inner);
     }
     if (with_backward)
@@ -47,7 +41,7 @@ static void cut_scratch(struct layer_scratch *s, struct arena *a, const struct l
     s->dnormed = arena_floats(a, rows * l->width);
     if (l->mixer == MIXER_SELECTIVE) {
         s->ddt_raw = arena_floats(a, rows * l->inner);
-        s->dx_dbl = arena_floats(a, rows * x_dbl_width(l));
+        s->dx_dbl = arena_floats(a, rows * layer_x_dbl_width(l));
     }
 }
 
@@ -93,7 +87,7 @@ static struct scan_args scan_view(const struct layer_run *r)
         a.dt_raw = r->tape->dt_raw;
         a.dt_bias = run_weight(r, PARAM_DT_BIAS);
         a.bc = r->tape->x_dbl + l->dt_rank;
-        a.ld_bc = x_dbl_width(l);
+        a.ld_bc = layer_x_dbl_width(l);
     }
     return a;
 }
@@ -110,8 +104,9 @@ static void forward(struct layer_run *r)
     r->ops->conv_silu(r->be, &conv);
     if (l->mixer == MIXER_SELECTIVE) {
         run_linear(r, PARAM_X_PROJ, n, (struct linear_args){.y = t->x_dbl, .x = t->u});
-        run_linear(r, PARAM_DT_PROJ, n,
-                   (struct linear_args){.y = t->dt_raw, .x = t->x_dbl, .ld_x = x_dbl_width(l)});
+        run_linear(
+            r, PARAM_DT_PROJ, n,
+            (struct linear_args){.y = t->dt_raw, .x = t->x_dbl, .ld_x = layer_x_dbl_width(l)});
     }
     struct scan_args scan = scan_view(r);
     r->ops->scan(r->be, &scan);
@@ -125,7 +120,7 @@ static void forward(struct layer_run *r)
 static void projections_backward(struct layer_run *r)
 {
     struct layer_scratch *s = &r->scratch;
-    int w = x_dbl_width(r->layer);
+    int w = layer_x_dbl_width(r->layer);
     run_linear_backward(
         r, PARAM_DT_PROJ, r->n_in,
         (struct linear_backward_args){
@@ -152,7 +147,7 @@ static void scan_part_backward(struct layer_run *r)
     if (l->mixer == MIXER_SELECTIVE) {
         a.ddt_raw = s->ddt_raw;
         a.dbc = s->dx_dbl + l->dt_rank;
-        a.ld_dbc = x_dbl_width(l);
+        a.ld_dbc = layer_x_dbl_width(l);
         a.ddt_bias = run_grad(r, PARAM_DT_BIAS);
     }
     r->ops->scan_backward(r->be, &a);

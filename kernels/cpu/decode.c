@@ -35,8 +35,11 @@ static void units_pack(struct decoder *d, struct packer *p)
 static bool weights_open(struct decoder *d, const struct decoder_net *net)
 {
     struct arena dry, arena;
-    struct packer packer = {.arena = &dry, .net = net, .precision = d->options.precision};
-    packer.dense = malloc((size_t)dense_size(d->plan) * sizeof *packer.dense);
+    struct packer packer = {.arena = &dry,
+                            .net = net,
+                            .precision = d->options.precision,
+                            .dense_size = dense_size(d->plan)};
+    packer.dense = malloc((size_t)packer.dense_size * sizeof *packer.dense);
     if (!packer.dense)
         return error_set("out of memory for packing a network");
     arena_init_dry(&dry);

@@ -167,12 +167,6 @@ struct decoder {
     atomic_bool quit;               /* pipeline: the outer hand has made all its samples */
 };
 
-/* Floats of a block's row for B and C, and dt before them. */
-static inline int x_dbl_width(const struct layer *l)
-{
-    return l->dt_rank + 2 * l->n_state * (l->complex_state ? 2 : 1);
-}
-
 /* Rows of a tile of h. */
 static inline int state_rows(const struct layer *l)
 {

@@ -5,7 +5,8 @@ struct packer {
     struct arena *arena;
     const struct decoder_net *net;
     enum precision precision;
-    float *dense; /* room for any of the plan's matrices, padded */
+    float *dense; /* (dense_size): room for any of the plan's matrices, padded */
+    int64_t dense_size;
 };
 
 static const float *param_of(const struct packer *p, const struct layer *l, enum param_role role)
@@ -35,10 +36,16 @@ struct piece {
     int to_row, to_column; /* where it begins in the dense matrix */
 };
 
+static void dense_clear(struct packer *p, int n_out, int n_in)
+{
+    assert((int64_t)n_out * n_in <= p->dense_size);
+    memset(p->dense, 0, (size_t)n_out * (size_t)n_in * sizeof *p->dense);
+}
+
 static void pack_pieces(struct packer *p, struct matrix *m, enum precision precision,
                         const struct piece *pieces, int n_pieces, int n_out, int n_in)
 {
-    memset(p->dense, 0, (size_t)n_out * (size_t)n_in * sizeof *p->dense);
+    dense_clear(p, n_out, n_in);
     for (int k = 0; k < n_pieces; k++) {
         const struct piece *q = &pieces[k];
         for (int r = 0; r < q->rows; r++)
@@ -80,7 +87,7 @@ static void pack_pool(struct packer *p, struct unit *u, float *bias)
     const int n_out = down ? u->width : pool * u->width;
     const int n_in = down ? pool * u->width_in : u->width_in;
     const int64_t columns = down ? (int64_t)l->width_in * pool : l->width_in;
-    memset(p->dense, 0, (size_t)n_out * (size_t)n_in * sizeof *p->dense);
+    dense_clear(p, n_out, n_in);
     memset(bias, 0, (size_t)n_out * sizeof *bias);
     for (int s = 0; s < pool; s++)
         for (int h = 0; h < (down ? l->width_in : l->width); h++) {
@@ -105,7 +112,7 @@ static void pack_head(struct packer *p, struct unit *u)
     const struct layer *l = u->layer;
     u->norm = pack_vector(p, param_of(p, l, PARAM_NORM), l->width_in, u->width_in);
     const float *w = param_of(p, l, PARAM_WEIGHT);
-    memset(p->dense, 0, (size_t)PLAN_CODES * (size_t)u->width_in * sizeof *p->dense);
+    dense_clear(p, PLAN_CODES, u->width_in);
     for (int o = 0; o < PLAN_CODES; o++)
         memcpy(p->dense + (int64_t)o * u->width_in, w + (int64_t)o * l->width_in,
                (size_t)l->width_in * sizeof *w);
@@ -179,7 +186,8 @@ static void pack_block(struct packer *p, struct unit *u)
             pack_conv(p, u, part);
     }
     for (int part = 0; part < PARTS && !ff && l->mixer == MIXER_SELECTIVE; part++) {
-        const int n_out = x_dbl_width(l), first = part_first(l, part), n = part_channels(l, part);
+        const int n_out = layer_x_dbl_width(l), first = part_first(l, part),
+                  n = part_channels(l, part);
         const struct piece piece = {param_of(p, l, PARAM_X_PROJ) + first, e, 1, n_out, n, 0, 0};
         pack_pieces(p, &u->x_proj[part], p->precision, &piece, 1, n_out, u->channels[part]);
     }
@@ -228,7 +236,7 @@ static int64_t dense_size(const struct plan *plan)
         const struct layer *l = &plan->layers[i];
         int64_t in = lanes_up(l->width_in), out = lanes_up(l->width);
         int64_t inner = lanes_up(l->inner) + V_LANES, pool = l->pool > 0 ? l->pool : 1;
-        int64_t widest = 2 * inner + 2 * out + x_dbl_width(l) + V_LANES;
+        int64_t widest = 2 * inner + 2 * out + layer_x_dbl_width(l) + V_LANES;
         int64_t size = l->kind == LAYER_DOWN || l->kind == LAYER_UP    ? in * out * pool
                        : l->kind == LAYER_HEAD                         ? in * out
                        : l->kind == LAYER_MIXER || l->kind == LAYER_FF ? widest * (inner + in)

@@ -196,7 +196,7 @@ static void dt_part(struct hand *hand, const struct unit *u, int part, int64_t l
     matrix_apply(&u->dt[part], hand->dt, n, &op, rows);
     for (int r = 0; r < rows; r++)
         for (int e = 0; e < n; e += V_LANES) {
-            float *at = hand->dt + r * n + e;
+            float *at = hand->dt + (int64_t)r * n + e;
             vstore(at, vsoftplus(vload(at) + vload(u->dt_bias[part] + e)));
         }
 }
@@ -219,9 +219,9 @@ V_INLINE void scan_part_kind(const struct scan_kind k, struct hand *hand, const 
         const float *bc = k.selective ? s->bc + r * s->ld_bc : NULL;
         float *y = hand->y[part] + (int64_t)r * n, *h = cell->h[part] + (int64_t)r * n * rows;
         for (int e = 0; e < n; e += V_LANES, h += rows * V_LANES) {
-            scan_march(k, false, y + e, h, NULL, s->u + r * s->ld_u + e, hand->dt + r * n + e, bc,
-                       0, u->coef[part] + (int64_t)e * coef_rows, vload(u->d[part] + e),
-                       (struct ahead){NULL, 0}, 1);
+            scan_march(k, false, y + e, h, NULL, s->u + r * s->ld_u + e,
+                       hand->dt + (int64_t)r * n + e, bc, 0, u->coef[part] + (int64_t)e * coef_rows,
+                       vload(u->d[part] + e), (struct ahead){NULL, 0}, 1);
             if (s->z)
                 vstore(y + e, vload(y + e) * vsilu(vload(s->z + r * s->ld_u + e)));
         }
@@ -253,7 +253,7 @@ static void step_mixer(struct hand *hand, const struct unit *u, const struct cel
 {
     const struct layer *l = u->layer;
     const int rows = hand->walker->n_rows;
-    const int64_t ld_x_dbl = lanes_up(x_dbl_width(l));
+    const int64_t ld_x_dbl = lanes_up(layer_x_dbl_width(l));
     const int64_t ld_wide[PARTS] = {2 * u->channels[0], 2 * u->channels[1]};
     const int64_t ld_y[PARTS] = {u->channels[0], u->channels[1]};
     rows_norm(hand, u, hand->walker->cells[l->in].value);
@@ -292,7 +292,7 @@ static void step_s4d(struct hand *hand, const struct unit *u, const struct cell 
         scan_part(
             hand, u, cell, p,
             &(struct scan_rows){.u = hand->normed + part_first(u->layer, p), .ld_u = u->width_in});
-        for (int i = 0; i < rows * u->channels[p]; i += V_LANES)
+        for (int64_t i = 0; i < (int64_t)rows * u->channels[p]; i += V_LANES)
             vstore(hand->y[p] + i, vgelu(vload(hand->y[p] + i)));
     }
     parts_apply(hand, u->out, hand->sum, ld, hand->y, ld_y);
@@ -322,7 +322,7 @@ static void step_ff(struct hand *hand, const struct unit *u, const struct cell *
     parts_apply(hand, u->out, hand->sum, u->width, hand->y, ld);
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < u->width; j += V_LANES) {
-            float *at = hand->sum + r * u->width + j;
+            float *at = hand->sum + (int64_t)r * u->width + j;
             vstore(at, vload(at) + vload(u->out_bias + j));
         }
     rows_residual(hand, u, cell, u->width);

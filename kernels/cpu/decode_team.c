@@ -103,7 +103,7 @@ static struct widest widest_of(const struct decoder *d)
     for (int i = 0; i < d->plan->n_layers; i++) {
         const struct unit *u = &d->units[i];
         const struct layer *l = u->layer;
-        const int64_t x_dbl = l->kind == LAYER_MIXER ? lanes_up(x_dbl_width(l)) : 0;
+        const int64_t x_dbl = l->kind == LAYER_MIXER ? lanes_up(layer_x_dbl_width(l)) : 0;
         w.in = larger_of(w.in, u->width_in);
         w.x_dbl = larger_of(w.x_dbl, x_dbl);
         w.sum = larger_of(w.sum, larger_of(x_dbl, 2 * (int64_t)u->width));
