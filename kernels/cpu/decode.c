@@ -72,7 +72,7 @@ static struct decoder *op_decoder_open(struct backend *be, const struct decoder_
                                        const struct decoder_options *o)
 {
     const int n_threads = pool_n_threads(cpu_of(be)->pool);
-    struct decoder *d = calloc(1, sizeof *d);
+    struct decoder *d = aligned_alloc(_Alignof(struct decoder), sizeof *d);
     if (!d) {
         error_set("out of memory for a decode engine");
         return NULL;

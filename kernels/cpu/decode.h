@@ -94,7 +94,7 @@ struct tier_run {
 };
 
 struct walker {
-    const struct decoder *decoder;
+    _Alignas(64) const struct decoder *decoder; /* no cache line is two threads' to write */
     int n_rows;
     int n_streams;            /* rows i with their labels; if guided, rows n_streams + i without */
     int first_stream;         /* of the decoder's */
@@ -116,7 +116,7 @@ struct exchange_line {
 
 /* A thread at work on a walker: the tiers it runs, and its scratch. */
 struct hand {
-    struct walker *walker;
+    _Alignas(64) struct walker *walker;
     int tier_begin, tier_end; /* it runs; others are run by the other hand */
     bool at_once;
     bool writes;                               /* what both hands know, one tells */
