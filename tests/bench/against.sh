@@ -67,7 +67,8 @@ train() {
             row="$threads thread"
             [ "$threads" = 1 ] || row+=s
             figure "$at.json" "$name: training" "$row" samples/s >>"$at.hiss.$threads"
-            OPENBLAS_NUM_THREADS=$threads timed /usr/bin/python3 "$here/torch_train.py" "$width" \
+            # OpenBLAS's own threads and PyTorch's would wait for each other
+            OPENBLAS_NUM_THREADS=1 timed /usr/bin/python3 "$here/torch_train.py" "$width" \
                 "$layers" "$clip" 1 "$threads" | field samples_per_s >>"$at.torch.$threads"
         done
     done
