@@ -29,10 +29,11 @@ bool evaluator_open(struct evaluator *e, struct net *net, int64_t max_time,
 void evaluator_close(struct evaluator *e);
 
 /* The sum of -ln p over the n codes of one piece of sound (host memory), from zero state and the
-   start code. context > 0: state and start code anew every `context` samples. logits: called with each chunk's logits (host, (t,V)) in order, or NULL;
-   returning false stops. False with error_text. */
+   start code. context > 0: state and start code anew every `context` samples. logits: called with
+   each chunk's logits (host, (t,V)) in order, or NULL; returning false stops. False with
+   error_text. */
 bool evaluator_run(struct evaluator *e, const uint8_t *codes, int64_t n, int label, int64_t context,
-                   double *nats,
-                   bool (*logits)(void *arg, const float *logits, int64_t t), void *arg);
+                   double *nats, bool (*logits)(void *arg, const float *logits, int64_t t),
+                   void *arg);
 
 #endif
