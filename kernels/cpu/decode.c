@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 enum {
+    PACE_PART = 256,         /* samples between two looks at the clock */
     PACE_TRIAL = 512,        /* samples of a try */
     PACE_PATIENCE = 1 << 15, /* samples between tries */
 };
@@ -177,7 +178,7 @@ static void samples_make(struct hand *hand)
     const bool timed = a->seconds && hand == &w->decoder->hands[0];
     for (int r = 0; r < w->n_rows; r++)
         w->labels[r] = a->labels[w->rows[r]];
-    for (int64_t t = 0; t < a->n_samples; t++) {
+    for (int64_t t = w->decoder->begin; t < w->decoder->end; t++) {
         const double begin = timed ? clock_s() : 0;
         sample_walk(hand);
         codes_take(hand, t);
@@ -282,13 +283,18 @@ static void pace_judge(struct decoder *d, int64_t n, double seconds)
 
 static void op_decode(struct decoder *d, const struct decode_args *a)
 {
-    const double begin = clock_s();
+    const int64_t part = d->pace.adapts ? PACE_PART : a->n_samples;
     d->args = a;
-    atomic_store(&d->quit, false);
-    hands_run(d, hand_run);
+    for (int64_t t = 0; t < a->n_samples; t += part) {
+        const double begin = clock_s();
+        d->begin = t;
+        d->end = min_of(t + part, a->n_samples);
+        atomic_store(&d->quit, false);
+        hands_run(d, hand_run);
+        if (d->pace.adapts)
+            pace_judge(d, d->end - d->begin, clock_s() - begin);
+    }
     d->args = NULL;
-    if (d->pace.adapts && a->n_samples > 0)
-        pace_judge(d, a->n_samples, clock_s() - begin);
 }
 
 static void op_decoder_export(struct decoder *d, float *state)

@@ -164,6 +164,7 @@ struct decoder {
     struct hand hands[HANDS];
     void *memory;                   /* what walkers and hands point to */
     const struct decode_args *args; /* of the call at work */
+    int64_t begin, end;             /* its samples that are made now */
     atomic_bool quit;               /* pipeline: the outer hand has made all its samples */
 };
 
