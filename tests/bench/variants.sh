@@ -20,7 +20,7 @@ run() {
             --set "train.warmup=$((steps / 10))" --set "train.valid_every=$steps" \
             --set "train.sample_every=$steps" --set "train.checkpoint_every=$steps" "$@" \
             >"$folder.out" 2>&1
-        "$hiss" eval "$folder" "$data" --split valid --json >"$result.new"
+        "$hiss" eval "$folder" "$data" --split valid --json >"$result.new" 2>>"$folder.out"
         mv "$result.new" "$result"
     fi
     echo "$name $seed $(sed -n 's/^ *"bits": \([0-9.]*\),/\1/p' "$result" | head -n 1)"
