@@ -87,8 +87,6 @@ static bool engine_open(struct decode_case *c)
 {
     const struct ops *ops = c->be->ops;
     const struct way *w = c->way;
-    const struct plan *plan = &c->net->plan;
-    struct decoder_net net = {plan, c->net->weights, c->net->coef, c->net->coef_offset};
     struct decoder_options o = {.n_streams = w->n_streams,
                                 .guided = w->guided,
                                 .precision = c->precision,
@@ -98,7 +96,7 @@ static bool engine_open(struct decode_case *c)
     uint8_t inputs[2 * LANES];
     snprintf(c->name, sizeof(c->name), "%s %s", precision_name(c->precision), w->name);
     memset(inputs, PLAN_START_CODE, sizeof(inputs));
-    c->decoder = ops->decoder_open(c->be, &net, &o);
+    c->decoder = net_decoder_open(c->net, &o);
     if (!c->decoder || !state_open(&state, c->net, w->n_streams * (w->guided ? 2 : 1)))
         return error_prefix("%s", c->name);
     ops->decoder_import(c->decoder, state.data, 0, inputs);

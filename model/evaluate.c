@@ -9,15 +9,14 @@ static bool engine_open(struct evaluator *e, const enum precision *precision)
 {
     struct net *net = e->net;
     const struct ops *ops = net->be->ops;
-    const struct decoder_net view = {&net->plan, net->weights, net->coef, net->coef_offset};
     if (!precision)
         return chunk_open(&e->chunk, net, 1, e->max_time, TAPE_NONE);
     if (!ops->decoder_open)
         return error_set("the %s backend has no decode engine: measure its precision with "
                          "--backend cpu",
                          ops->name);
-    e->decoder = ops->decoder_open(
-        net->be, &view,
+    e->decoder = net_decoder_open(
+        net,
         &(struct decoder_options){.n_streams = 1, .precision = *precision, .threads = DECODE_AUTO});
     return e->decoder != NULL;
 }

@@ -37,12 +37,10 @@ static bool engine_open(struct hiss_stream *s)
     struct net *net = &m->net;
     if (!m->be->ops->decoder_open)
         return chunk_open(&s->step, net, s->n_rows, 1, TAPE_NONE);
-    const struct decoder_net view = {&net->plan, net->weights, net->coef, net->coef_offset};
-    s->decoder = m->be->ops->decoder_open(m->be, &view,
-                                          &(struct decoder_options){.n_streams = s->n_streams,
-                                                                    .guided = s->guided,
-                                                                    .precision = m->precision,
-                                                                    .threads = m->threads});
+    s->decoder = net_decoder_open(net, &(struct decoder_options){.n_streams = s->n_streams,
+                                                                 .guided = s->guided,
+                                                                 .precision = m->precision,
+                                                                 .threads = m->threads});
     return s->decoder != NULL;
 }
 

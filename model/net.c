@@ -80,6 +80,16 @@ void net_refresh(struct net *net)
         }
 }
 
+struct decoder *net_decoder_open(struct net *net, const struct decoder_options *o)
+{
+    return net->be->ops->decoder_open(net->be,
+                                      &(struct decoder_net){.plan = &net->plan,
+                                                            .weights = net->weights,
+                                                            .coef = net->coef,
+                                                            .coef_offset = net->coef_offset},
+                                      o);
+}
+
 void net_coef_backward(struct net *net, float *grads, const float *dcoef)
 {
     const struct plan *plan = &net->plan;

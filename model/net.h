@@ -30,6 +30,10 @@ void net_get_weights(const struct net *net, float *weights);
 /* Recomputes coef: after every change of net->weights. net_set_weights does it. */
 void net_refresh(struct net *net);
 
+/* Opens the backend's recurrent engine on the net, which must outlive it unchanged; closed by
+   ops->decoder_close. Only where ops->decoder_open is there. NULL with error_text. */
+struct decoder *net_decoder_open(struct net *net, const struct decoder_options *o);
+
 /* Adds the gradients of the mixers' parameters that reach them through coef: dcoef, laid out as
    coef, into grads, laid out as the weights. */
 void net_coef_backward(struct net *net, float *grads, const float *dcoef);

@@ -18,7 +18,6 @@
 #include "kernels/cpu/decode_product.h"
 #include "kernels/cpu/scan.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 
 enum {

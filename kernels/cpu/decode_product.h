@@ -47,10 +47,10 @@ V_INLINE vi dot_start(const struct matrix *m, int o)
 
 /* A panel of n_vec vectors, outputs from o on, one row. n_vec is a constant. */
 V_INLINE void panel_one(const enum precision precision, const int n_vec, const struct matrix *m,
-                        const char *w, int o, float *y, const struct operand *x, int row)
+                        const char *w, int o, float *y, const struct operand *x)
 {
     if (precision == PRECISION_INT8) {
-        const int8_t *q = x->q + row * x->ld_q;
+        const int8_t *q = x->q;
         vi sum[PANEL_VECTORS];
 #pragma GCC unroll 8
         for (int v = 0; v < n_vec; v++)
@@ -61,10 +61,10 @@ V_INLINE void panel_one(const enum precision precision, const int n_vec, const s
                 sum[v] = vdot(sum[v], w + v * vector_bytes(precision), q + i);
 #pragma GCC unroll 8
         for (int v = 0; v < n_vec; v++)
-            vstore(y + v * V_LANES, dot_finish(m, o + v * V_LANES, sum[v], x->scale[row]));
+            vstore(y + v * V_LANES, dot_finish(m, o + v * V_LANES, sum[v], x->scale[0]));
         return;
     }
-    const float *xs = x->x + row * x->ld;
+    const float *xs = x->x;
     vf sum[PANEL_VECTORS];
 #pragma GCC unroll 8
     for (int v = 0; v < n_vec; v++)
@@ -208,28 +208,28 @@ V_INLINE void panel_apply(const enum precision precision, const struct matrix *m
     if (rows == 1) {
         switch (n_vec) {
         case 1:
-            panel_one(precision, 1, m, w, o, y, x, 0);
+            panel_one(precision, 1, m, w, o, y, x);
             return;
         case 2:
-            panel_one(precision, 2, m, w, o, y, x, 0);
+            panel_one(precision, 2, m, w, o, y, x);
             return;
         case 3:
-            panel_one(precision, 3, m, w, o, y, x, 0);
+            panel_one(precision, 3, m, w, o, y, x);
             return;
         case 4:
-            panel_one(precision, 4, m, w, o, y, x, 0);
+            panel_one(precision, 4, m, w, o, y, x);
             return;
         case 5:
-            panel_one(precision, 5, m, w, o, y, x, 0);
+            panel_one(precision, 5, m, w, o, y, x);
             return;
         case 6:
-            panel_one(precision, 6, m, w, o, y, x, 0);
+            panel_one(precision, 6, m, w, o, y, x);
             return;
         case 7:
-            panel_one(precision, 7, m, w, o, y, x, 0);
+            panel_one(precision, 7, m, w, o, y, x);
             return;
         default:
-            panel_one(precision, 8, m, w, o, y, x, 0);
+            panel_one(precision, 8, m, w, o, y, x);
             return;
         }
     }

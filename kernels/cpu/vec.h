@@ -160,12 +160,6 @@ V_INLINE void vexp2_decays(vf *x, int count)
 #endif
 }
 
-V_INLINE vf vexp2_decay(vf x)
-{
-    vexp2_decays(&x, 1);
-    return x;
-}
-
 /* e^x, 1 ulp; stays at 1.6e38 above 88, is 0 below -88. */
 V_INLINE vf vexp(vf x)
 {

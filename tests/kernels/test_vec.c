@@ -42,7 +42,8 @@ static void sweep(const char *what, vf (*fast)(vf), double (*exact)(double), str
 
 static vf fast_exp2_decay(vf x)
 {
-    return vexp2_decay(x);
+    vexp2_decays(&x, 1);
+    return x;
 }
 
 static vf fast_exp(vf x)
@@ -131,7 +132,7 @@ static void test_sincos(void **state)
 static void test_edges(void **state)
 {
     vf x = {0.0f, -1e30f, -INFINITY, -88.5f, 1e30f, INFINITY, NAN, 20.5f};
-    vf e2 = vexp2_decay(vmin(x, vset(0.0f))), e = vexp(x), sp = vsoftplus(x), si = vsigmoid(x);
+    vf e2 = fast_exp2_decay(vmin(x, vset(0.0f))), e = vexp(x), sp = vsoftplus(x), si = vsigmoid(x);
     vf silu = vsilu(x);
     assert_true(e2[0] == 1 && e2[1] == 0 && e2[2] == 0 && e2[3] > 0 && e2[3] < 1e-26f);
     assert_true(e[0] == 1 && e[1] == 0 && e[2] == 0 && e[3] == 0);

@@ -55,8 +55,7 @@ static void fixture_close(struct fixture *f)
 
 static struct decoder *engine_open(struct fixture *f, struct decoder_options o)
 {
-    struct decoder_net net = {&f->net.plan, f->net.weights, f->net.coef, f->net.coef_offset};
-    return f->be->ops->decoder_open(f->be, &net, &o);
+    return net_decoder_open(&f->net, &o);
 }
 
 static struct decoder *engine(struct fixture *f, struct decoder_options o)
