@@ -98,6 +98,12 @@ size_t hiss_stream_state_size(const struct hiss_stream *s);
 bool hiss_stream_save(const struct hiss_stream *s, void *bytes);
 bool hiss_stream_load(struct hiss_stream *s, const void *bytes, size_t size);
 
+/* Experimental: loads a mix of two saved states: what mixers remember is (1 - weight) a + weight b,
+   everything else (position, code, labels, frames of pools) is that of the nearer one; weight in
+   [0, 1]. At 0 and 1 it is a or b itself. */
+bool hiss_stream_load_mix(struct hiss_stream *s, const void *a, const void *b, size_t size,
+                          float weight);
+
 #ifdef __cplusplus
 }
 #endif

@@ -99,22 +99,34 @@ static bool check_saved(const struct hiss_stream *s, const struct saved_head *he
     return true;
 }
 
-bool hiss_stream_load(struct hiss_stream *s, const void *bytes, size_t size)
+/* Where the floats of a saved state begin. */
+static size_t pairs_bytes(const struct hiss_stream *s)
 {
-    struct saved_head head;
-    size_t pairs_size = (size_t)s->n_rows * 2 * sizeof(int32_t);
+    return (size_t)s->n_rows * 2 * sizeof(int32_t);
+}
+
+/* Head and pairs of a saved state, checked. False with error_text. */
+static bool head_read(const struct hiss_stream *s, struct saved_head *head, int32_t *pairs,
+                      const void *bytes, size_t size)
+{
     if (size != hiss_stream_state_size(s))
         return error_set("a saved state of this stream has %zu bytes, not %zu",
                          hiss_stream_state_size(s), size);
-    int32_t *pairs = malloc(pairs_size);
+    memcpy(head, bytes, sizeof *head);
+    memcpy(pairs, (const char *)bytes + sizeof *head, pairs_bytes(s));
+    return check_saved(s, head, pairs);
+}
+
+bool hiss_stream_load(struct hiss_stream *s, const void *bytes, size_t size)
+{
+    struct saved_head head;
+    int32_t *pairs = malloc(pairs_bytes(s));
     if (!pairs)
         return error_set("out of memory for a state");
-    memcpy(&head, bytes, sizeof head);
-    memcpy(pairs, (const char *)bytes + sizeof head, pairs_size);
-    bool ok = check_saved(s, &head, pairs);
+    bool ok = head_read(s, &head, pairs, bytes, size);
     if (ok) {
-        backend_upload(s->model->be, s->state.data, (const char *)bytes + sizeof head + pairs_size,
-                       state_bytes(s));
+        backend_upload(s->model->be, s->state.data,
+                       (const char *)bytes + sizeof head + pairs_bytes(s), state_bytes(s));
         s->state.n = head.n;
         s->noise_n = head.noise_n;
         for (int i = 0; i < s->n_rows; i++) {
@@ -126,5 +138,49 @@ bool hiss_stream_load(struct hiss_stream *s, const void *bytes, size_t size)
         ok = backend_sync(s->model->be);
     }
     free(pairs);
+    return ok;
+}
+
+/* Floats of mixers: to += weight (from - to). The addresses may be those of any bytes. */
+static void mixers_mix(const struct plan *plan, char *to, const char *from, int n_rows,
+                       float weight)
+{
+    for (int row = 0; row < n_rows; row++)
+        for (int i = 0; i < plan->n_layers; i++) {
+            const struct layer *l = &plan->layers[i];
+            int64_t first = row * plan->state_size + l->state_offset;
+            for (int64_t j = first; l->kind == LAYER_MIXER && j < first + l->state_size; j++) {
+                float x, y;
+                memcpy(&x, to + (size_t)j * sizeof x, sizeof x);
+                memcpy(&y, from + (size_t)j * sizeof y, sizeof y);
+                x += weight * (y - x);
+                memcpy(to + (size_t)j * sizeof x, &x, sizeof x);
+            }
+        }
+}
+
+bool hiss_stream_load_mix(struct hiss_stream *s, const void *a, const void *b, size_t size,
+                          float weight)
+{
+    struct saved_head head;
+    if (!(weight >= 0 && weight <= 1))
+        return error_set("a mix needs a weight from 0 to 1, not %g", (double)weight);
+    bool swap = weight > 0.5f; /* the nearer one first: it gives all but the mixers' floats */
+    const void *near = swap ? b : a, *far = swap ? a : b;
+    char *mix = malloc(size);
+    int32_t *pairs = malloc(pairs_bytes(s));
+    bool ok = mix && pairs;
+    if (!ok)
+        error_set("out of memory for a mix of states");
+    ok = ok && head_read(s, &head, pairs, near, size) && head_read(s, &head, pairs, far, size);
+    if (ok) {
+        size_t floats = sizeof head + pairs_bytes(s);
+        memcpy(mix, near, size);
+        mixers_mix(&s->model->net.plan, mix + floats, (const char *)far + floats, s->n_rows,
+                   swap ? 1 - weight : weight);
+        ok = hiss_stream_load(s, mix, size);
+    }
+    free(pairs);
+    free(mix);
     return ok;
 }

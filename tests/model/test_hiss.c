@@ -145,6 +145,38 @@ static void test_copy_save_load_restart(void **unused)
     hiss_model_close(other);
 }
 
+/* A mix of two states is the one or the other at its ends, something else between them, and of
+   equal states that state. */
+static void test_mix(void **unused)
+{
+    struct hiss_model *m = open_model("labels-unet", 1);
+    struct hiss_stream *s = open_stream(m, 1, 0, false);
+    size_t size = hiss_stream_state_size(s);
+    unsigned char *a = malloc(size), *b = malloc(size), *mix = malloc(size);
+    static uint8_t codes[N];
+    assert_true(hiss_stream_generate(s, codes, 33, NULL) && hiss_stream_save(s, a));
+    assert_true(hiss_stream_generate(s, codes, 50, NULL) && hiss_stream_save(s, b));
+    assert_true(hiss_stream_load_mix(s, a, b, size, 0) && hiss_stream_save(s, mix));
+    assert_memory_equal(mix, a, size);
+    assert_true(hiss_stream_load_mix(s, a, b, size, 1) && hiss_stream_save(s, mix));
+    assert_memory_equal(mix, b, size);
+    assert_true(hiss_stream_load_mix(s, b, b, size, 0.25f) && hiss_stream_save(s, mix));
+    assert_memory_equal(mix, b, size);
+    assert_true(hiss_stream_load_mix(s, a, b, size, 0.75f) && hiss_stream_save(s, mix));
+    assert_int_equal(hiss_stream_position(s), 83);
+    assert_memory_not_equal(mix, b, size);
+    assert_true(hiss_stream_load_mix(s, a, b, size, 0.25f));
+    assert_int_equal(hiss_stream_position(s), 33);
+    assert_true(hiss_stream_generate(s, codes, N, NULL));
+    assert_false(hiss_stream_load_mix(s, a, b, size, 1.5f));
+    assert_false(hiss_stream_load_mix(s, a, b, size - 1, 0.5f));
+    free(a);
+    free(b);
+    free(mix);
+    hiss_stream_close(s);
+    hiss_model_close(m);
+}
+
 static void test_what_is_refused(void **unused)
 {
     struct hiss_model *m = open_model("labels-unet", 1);
@@ -172,9 +204,8 @@ static void test_what_is_refused(void **unused)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_batch_threads_pieces),
-        cmocka_unit_test(test_prompt),
-        cmocka_unit_test(test_copy_save_load_restart),
+        cmocka_unit_test(test_batch_threads_pieces),   cmocka_unit_test(test_prompt),
+        cmocka_unit_test(test_copy_save_load_restart), cmocka_unit_test(test_mix),
         cmocka_unit_test(test_what_is_refused),
     };
     if (argc != 2) {
