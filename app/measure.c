@@ -1,13 +1,13 @@
 #include "app/measure.h"
 
-#include <fftw3.h>
+#include "audio/spectrum.h"
+
 #include <math.h>
 #include <stdlib.h>
 
 enum { WINDOW = 512, HOP = 256, BINS = WINDOW / 2 };
 
-static const double pi = 3.14159265358979323846;
-static const double power_floor = 1e-12; /* digital silence has no logarithm */
+static const double power_floor = 1e-16; /* digital silence has no logarithm */
 
 const double measure_quantile_at[MEASURE_QUANTILES] = {0, 0.05, 0.25, 0.5, 0.75, 0.95, 1};
 
@@ -21,26 +21,22 @@ double measure_level_db(const float *x, int64_t n)
 
 double measure_flatness(const float *x, int64_t n)
 {
-    if (n < WINDOW)
+    float power[BINS + 1];
+    double mean[BINS] = {0};
+    struct spectrum *s = n < WINDOW ? NULL : spectrum_open(WINDOW);
+    if (!s)
         return 0;
-    double frame[WINDOW], power[BINS] = {0};
-    fftw_complex spectrum[WINDOW / 2 + 1];
-    fftw_plan plan = fftw_plan_dft_r2c_1d(WINDOW, frame, spectrum, FFTW_ESTIMATE);
-    int64_t n_frames = 0;
-    for (int64_t at = 0; at + WINDOW <= n; at += HOP, n_frames++) {
-        for (int i = 0; i < WINDOW; i++)
-            frame[i] = (0.5 - 0.5 * cos(2 * pi * i / WINDOW)) * (double)x[at + i];
-        fftw_execute(plan);
+    int64_t n_frames = 1 + (n - WINDOW) / HOP;
+    for (int64_t f = 0; f < n_frames; f++) {
+        spectrum_power(s, power, x, n, f * HOP);
         for (int i = 0; i < BINS; i++) /* without the constant part */
-            power[i] +=
-                spectrum[i + 1][0] * spectrum[i + 1][0] + spectrum[i + 1][1] * spectrum[i + 1][1];
+            mean[i] += (double)power[i + 1] / (double)n_frames;
     }
-    fftw_destroy_plan(plan);
+    spectrum_close(s);
     double sum = 0, sum_log = 0;
     for (int i = 0; i < BINS; i++) {
-        double mean = power[i] / (double)n_frames + power_floor;
-        sum += mean;
-        sum_log += log(mean);
+        sum += mean[i] + power_floor;
+        sum_log += log(mean[i] + power_floor);
     }
     return exp(sum_log / BINS) / (sum / BINS);
 }

@@ -1,7 +1,7 @@
 /*
  * Plain measures of sound: what a validation clip is like, so that takes can be held against it.
  *
- * measure_flatness plans a transform, so: one thread at a time.
+ * Any thread; no state.
  */
 #ifndef HISS_APP_MEASURE_H
 #define HISS_APP_MEASURE_H
