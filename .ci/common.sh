@@ -43,7 +43,8 @@ build_tree() {
     ninja -C "$folder" --quiet
 }
 
-# run_tests FOLDER [MESON TEST OPTIONS]: a case that a test had to leave out is a failure too.
+# run_tests FOLDER [MESON TEST OPTIONS]: all but those for a GPU. A test that is skipped, or a case
+# that a test had to leave out, is a failure.
 run_tests() {
     folder=$1
     shift
@@ -51,14 +52,25 @@ run_tests() {
     mkdir -p "$folder/locale" &&
         localedef -i de_DE -f UTF-8 "$folder/locale/de_DE.UTF-8" &&
         LOCPATH=$top/$folder/locale meson test -C "$folder" --no-rebuild --print-errorlogs \
-            --timeout-multiplier 5 "$@" || return
-    if grep -F 'SKIPPED ]' "$folder/meson-logs/testlog.txt"; then return 1; fi
+            --timeout-multiplier 5 --no-suite cuda "$@" || return
+    if grep -e 'SKIPPED ]' -e '^Skipped: *[1-9]' "$folder/meson-logs/testlog.txt"; then return 1; fi
+}
+
+# run_gpu_tests FOLDER: on a machine without a GPU meson skips them, one by one, and says so.
+run_gpu_tests() {
+    if ! meson test -C "$1" --no-rebuild --list --suite cuda 2>/dev/null | grep -q .; then
+        echo "Skipped: 1"
+        echo "this build has no CUDA backend: nvcc is not here"
+        return
+    fi
+    meson test -C "$1" --no-rebuild --print-errorlogs --suite cuda || return
+    grep -m 1 -F 'SKIPPED, ' "$1/meson-logs/testlog.txt" || true
 }
 
 # Seconds since the epoch.
 now() { date +%s; }
 
-passed=0 failed=0
+passed=0 failed=0 skipped=0
 
 # stage NAME COMMAND...: runs it without input. What it counted itself, as meson or as one of these
 # scripts, is added up; a stage that counted nothing is one test. No failure goes uncounted.
@@ -70,20 +82,24 @@ stage() {
     log=$(mktemp)
     "$@" </dev/null 2>&1 | tee "$log"
     status=${PIPESTATUS[0]}
-    read -r n_ok n_bad <<<"$(awk '
+    read -r n_ok n_bad n_out <<<"$(awk '
         /^Ok:/ {ok += $NF}
-        /^(Fail|Timeout|Unexpected Pass|Skipped):/ {bad += $NF}
+        /^(Fail|Timeout|Unexpected Pass):/ {bad += $NF}
+        /^Skipped:/ {out += $NF}
         /^[0-9]+ passed, [0-9]+ failed$/ {ok = $1; bad = $3}
-        END {print ok + 0, bad + 0}' "$log")"
+        END {print ok + 0, bad + 0, out + 0}' "$log")"
     rm -f "$log"
     if [ "$status" -ne 0 ] && [ "$n_bad" -eq 0 ]; then n_bad=1; fi
-    if [ "$n_ok" -eq 0 ] && [ "$n_bad" -eq 0 ]; then n_ok=1; fi
-    passed=$((passed + n_ok)) failed=$((failed + n_bad))
-    echo "--- $name: $(($(now) - began)) s, $n_ok passed, $n_bad failed"
+    if [ "$n_ok" -eq 0 ] && [ "$n_bad" -eq 0 ] && [ "$n_out" -eq 0 ]; then n_ok=1; fi
+    passed=$((passed + n_ok)) failed=$((failed + n_bad)) skipped=$((skipped + n_out))
+    told="$n_ok passed, $n_bad failed"
+    if [ "$n_out" -gt 0 ]; then told="$told, $n_out SKIPPED"; fi
+    echo "--- $name: $(($(now) - began)) s, $told"
 }
 
 # The last line of every run, and its exit status.
 finish() {
+    if [ "$skipped" -gt 0 ]; then echo "$skipped SKIPPED: the tests on a GPU"; fi
     echo "$passed passed, $failed failed"
     [ "$failed" -eq 0 ]
 }

@@ -66,11 +66,11 @@ static void run_forward(struct backend *be, void *arg, float *out)
     float *state = out + rows_of(t) * t->inner;
     memcpy(state, t->state, (size_t)(t->n_batch * state_size(t)) * sizeof(float));
     be->ops->conv_silu(be, &(struct conv_args){
-                               .u = out,
-                               .x = t->x,
-                               .w = t->w,
-                               .bias = t->bias,
-                               .state = state,
+                               .u = check_out(be, out),
+                               .x = check_in(be, t->x),
+                               .w = check_in(be, t->w),
+                               .bias = check_in(be, t->bias),
+                               .state = check_out(be, state),
                                .ld_x = t->ld_x,
                                .ld_state = state_size(t),
                                .n_batch = t->n_batch,
@@ -78,6 +78,7 @@ static void run_forward(struct backend *be, void *arg, float *out)
                                .inner = t->inner,
                                .n_taps = t->n_taps,
                            });
+    check_ran(be);
 }
 
 /* out: dx (as x), dw, dbias, dstate */
@@ -88,15 +89,15 @@ static void run_backward(struct backend *be, void *arg, float *out)
     float *dstate = dbias + t->inner;
     memcpy(dstate, t->dstate, (size_t)(t->n_batch * state_size(t)) * sizeof(float));
     be->ops->conv_silu_backward(be, &(struct conv_backward_args){
-                                        .dx = out,
-                                        .dw = dw,
-                                        .dbias = dbias,
-                                        .dstate = dstate,
-                                        .du = t->du,
-                                        .x = t->x,
-                                        .w = t->w,
-                                        .bias = t->bias,
-                                        .state = t->state,
+                                        .dx = check_out(be, out),
+                                        .dw = check_out(be, dw),
+                                        .dbias = check_out(be, dbias),
+                                        .dstate = check_out(be, dstate),
+                                        .du = check_in(be, t->du),
+                                        .x = check_in(be, t->x),
+                                        .w = check_in(be, t->w),
+                                        .bias = check_in(be, t->bias),
+                                        .state = check_in(be, t->state),
                                         .ld_dx = t->ld_x,
                                         .ld_x = t->ld_x,
                                         .ld_state = state_size(t),
@@ -105,6 +106,7 @@ static void run_backward(struct backend *be, void *arg, float *out)
                                         .inner = t->inner,
                                         .n_taps = t->n_taps,
                                     });
+    check_ran(be);
 }
 
 static struct conv_test conv_test_of(int n_batch, int64_t n_time, int inner, int n_taps)
@@ -133,12 +135,12 @@ static void check_case(const struct ops *ops, int n_batch, int64_t n_time, int i
     float *out = check_zeros(n_u + n_state);
     double *u = check_doubles(n_u), *state = check_doubles(n_state);
     naive(&t, u, state);
-    check_threads(ops, run_forward, &t, out, n_u + n_state);
+    check_run(ops, run_forward, &t, out, n_u + n_state, 2e-6);
     check_near("u", out, u, n_u, 1e-6);
     check_near("state", out + n_u, state, n_state, 0);
 
     float *d = check_zeros(n_x + n_w + inner + n_state);
-    check_threads(ops, run_backward, &t, d, n_x + n_w + inner + n_state);
+    check_run(ops, run_backward, &t, d, n_x + n_w + inner + n_state, 1e-5);
     check_gradient("dx", loss, &t, t.xd, d, n_x, 1e-5);
     check_gradient("dw", loss, &t, t.wd, d + n_x, n_w, 1e-5);
     check_gradient("dbias", loss, &t, t.biasd, d + n_x + n_w, inner, 1e-5);
@@ -149,11 +151,16 @@ static void test_conv(void **state)
 {
     static const int64_t times[] = {0, 1, 2, 5, 33, 300};
     static const int inners[] = {10, 64}, taps[] = {1, 2, 4, 5};
+    static const int many_taps[] = {3, 8, 16, 32};
     const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++) {
         for (int i = 0; i < 6 * 2 * 4 * 2; i++) {
             check_case(tables[k], i % 2 ? 3 : 1, times[i / 16], inners[i / 2 % 2], taps[i / 4 % 4]);
+            check_free(state);
+        }
+        for (int i = 0; i < 4 * 2; i++) {
+            check_case(tables[k], 2, i % 2 ? 70 : 9, 37, many_taps[i / 2]);
             check_free(state);
         }
         check_case(tables[k], 2, 9000, 12, 4); /* over blocks of the gradient */
@@ -196,5 +203,6 @@ int main(void)
         cmocka_unit_test_teardown(test_conv, check_free),
         cmocka_unit_test_teardown(test_partition, check_free),
     };
+    device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

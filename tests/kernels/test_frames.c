@@ -159,16 +159,17 @@ static void run(struct backend *be, const struct frames_test *t, bool emit, bool
     const float *given = backward ? (emit ? t->dx : t->dframes) : (emit ? t->frames : t->x);
     bool out_is_x = emit != backward;
     float *in = check_copy(given, out_is_x ? t->n_f : t->n_x);
-    a.x = out_is_x ? out : in;
-    a.frames = out_is_x ? in : out;
-    a.add = emit && !backward ? t->add : NULL;
-    a.state = out + n;
+    states_apart(out + n, state, t->c.n_batch, n_state);
+    a.x = check_out(be, out_is_x ? out : in);
+    a.frames = check_out(be, out_is_x ? in : out);
+    a.add = check_in(be, emit && !backward ? t->add : NULL);
+    a.state = check_out(be, out + n);
     a.ld_state = n_state + GAP;
-    states_apart(a.state, state, t->c.n_batch, n_state);
     const struct ops *ops = be->ops;
     (emit       ? backward ? ops->frames_emit_backward : ops->frames_emit
      : backward ? ops->frames_gather_backward
                 : ops->frames_gather)(be, &a);
+    check_ran(be);
     check_same("what was given", in, given, out_is_x ? t->n_f : t->n_x);
 }
 
@@ -216,14 +217,14 @@ static void test_gather(void **state)
             double *frames = check_doubles(t.n_f), *left = check_doubles(t.n_gather);
             memcpy(left, t.gatherd, (size_t)t.n_gather * sizeof *left);
             naive_gather(&t, frames, left);
-            check_threads(tables[k], run_gather, &t, out, t.n_f + t.n_gather + B * GAP);
+            check_run(tables[k], run_gather, &t, out, t.n_f + t.n_gather + B * GAP, 0);
             check_near("frames", out, frames, t.n_f, 0);
             check_near("state", states_together(out + t.n_f, B, t.n_gather / B), left, t.n_gather,
                        0);
             if (t.c.n_time == 0)
                 continue; /* nothing happens: a gradient passes as it is, in dead slots too */
             float *d = check_zeros(t.n_x + t.n_gather + B * GAP);
-            check_threads(tables[k], run_gather_backward, &t, d, t.n_x + t.n_gather + B * GAP);
+            check_run(tables[k], run_gather_backward, &t, d, t.n_x + t.n_gather + B * GAP, 0);
             check_gradient("dx", gather_loss, &t, t.xd, d, t.n_x, 1e-4);
             check_gradient("dstate", gather_loss, &t, t.gatherd,
                            states_together(d + t.n_x, B, t.n_gather / B), t.n_gather, 1e-4);
@@ -243,12 +244,12 @@ static void test_emit(void **state)
             double *x = check_doubles(t.n_x), *left = check_doubles(t.n_emit);
             memcpy(left, t.emitd, (size_t)t.n_emit * sizeof *left);
             naive_emit(&t, t.add, x, left);
-            check_threads(tables[k], run_emit, &t, out, t.n_x + t.n_emit + B * GAP);
+            check_run(tables[k], run_emit, &t, out, t.n_x + t.n_emit + B * GAP, 0);
             check_near("x", out, x, t.n_x, 1e-7);
             check_near("state", states_together(out + t.n_x, B, t.n_emit / B), left, t.n_emit, 0);
 
             float *d = check_zeros(t.n_f + t.n_emit + B * GAP);
-            check_threads(tables[k], run_emit_backward, &t, d, t.n_f + t.n_emit + B * GAP);
+            check_run(tables[k], run_emit_backward, &t, d, t.n_f + t.n_emit + B * GAP, 1e-7);
             check_gradient("dframes", emit_loss, &t, t.framesd, d, t.n_f, 1e-4);
             check_gradient("dstate", emit_loss, &t, t.emitd,
                            states_together(d + t.n_f, B, t.n_emit / B), t.n_emit, 1e-4);
@@ -262,5 +263,6 @@ int main(void)
         cmocka_unit_test_teardown(test_gather, check_free),
         cmocka_unit_test_teardown(test_emit, check_free),
     };
+    device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -81,12 +81,12 @@ static void run_forward(struct backend *be, void *arg, float *out)
     const struct linear_test *t = arg;
     const struct linear_case *c = &t->c;
     struct linear_args a = {
-        .y = out,
-        .x = t->x,
-        .w = t->w,
-        .bias = c->bias ? t->bias : NULL,
-        .add0 = c->add0 ? t->add0 : NULL,
-        .add1 = c->add1 ? t->add1 : NULL,
+        .y = check_out(be, out),
+        .x = check_in(be, t->x),
+        .w = check_in(be, t->w),
+        .bias = check_in(be, c->bias ? t->bias : NULL),
+        .add0 = check_in(be, c->add0 ? t->add0 : NULL),
+        .add1 = check_in(be, c->add1 ? t->add1 : NULL),
         .ld_x = t->ld_x,
         .ld_y = t->ld_y,
         .n_batch = c->n_batch,
@@ -95,6 +95,7 @@ static void run_forward(struct backend *be, void *arg, float *out)
         .n_out = c->n_out,
     };
     be->ops->linear(be, &a);
+    check_ran(be);
 }
 
 /* dx (ld_x), dw, dbias, one after the other. */
@@ -105,12 +106,12 @@ static void run_backward(struct backend *be, void *arg, float *out)
     int64_t n_x = t->rows * t->ld_x, n_w = (int64_t)c->n_in * c->n_out;
     memcpy(out, t->dx0, (size_t)n_x * sizeof(float));
     struct linear_backward_args a = {
-        .dx = out,
-        .dw = out + n_x,
-        .dbias = c->bias ? out + n_x + n_w : NULL,
-        .dy = t->dy,
-        .x = t->x,
-        .w = t->w,
+        .dx = check_out(be, out),
+        .dw = check_out(be, out + n_x),
+        .dbias = check_out(be, c->bias ? out + n_x + n_w : NULL),
+        .dy = check_in(be, t->dy),
+        .x = check_in(be, t->x),
+        .w = check_in(be, t->w),
         .add_to_dx = c->add_to_dx,
         .ld_dx = t->ld_x,
         .ld_dy = t->ld_y,
@@ -121,6 +122,7 @@ static void run_backward(struct backend *be, void *arg, float *out)
         .n_out = c->n_out,
     };
     be->ops->linear_backward(be, &a);
+    check_ran(be);
 }
 
 static void test_forward(void **state)
@@ -132,7 +134,7 @@ static void test_forward(void **state)
             struct linear_test t = make(&cases[i]);
             float *y = check_zeros(t.rows * t.ld_y);
             double *want = check_doubles(t.rows * t.ld_y);
-            check_threads(tables[k], run_forward, &t, y, t.rows * t.ld_y);
+            check_run(tables[k], run_forward, &t, y, t.rows * t.ld_y, 4e-6);
             naive(&t, want); /* what lies between the rows stays 0 in both */
             check_near("y", y, want, t.rows * t.ld_y, 2e-6);
             check_free(state);
@@ -149,7 +151,7 @@ static void test_backward(void **state)
             const struct linear_case *c = &t.c;
             int64_t n_x = t.rows * t.ld_x, n_w = (int64_t)c->n_in * c->n_out;
             float *out = check_zeros(n_x + n_w + c->n_out);
-            check_threads(tables[k], run_backward, &t, out, n_x + n_w + c->n_out);
+            check_run(tables[k], run_backward, &t, out, n_x + n_w + c->n_out, 1e-5);
             for (int64_t m = 0; m < t.rows; m++)
                 for (int64_t j = 0; j < t.ld_x; j++) {
                     float *dx = &out[m * t.ld_x + j], before = t.dx0[m * t.ld_x + j];
@@ -179,9 +181,6 @@ static void test_backward_parts(void **state)
         run_backward(be, &t, all);
         float *dx = check_zeros(n_x), *dw = check_copy(t.w, n_w), *dbias = check_copy(t.bias, 20);
         struct linear_backward_args a = {
-            .dy = t.dy,
-            .x = t.x,
-            .w = t.w,
             .ld_dx = 12,
             .ld_dy = 20,
             .ld_x = 12,
@@ -190,16 +189,18 @@ static void test_backward_parts(void **state)
             .n_in = 12,
             .n_out = 20,
         };
-        struct linear_backward_args only = a;
-        only.dx = dx;
-        be->ops->linear_backward(be, &only);
+        for (int part = 0; part < 3; part++) {
+            struct linear_backward_args only = a;
+            only.dy = check_in(be, t.dy);
+            only.x = check_in(be, t.x);
+            only.w = check_in(be, t.w);
+            only.dx = check_out(be, part == 0 ? dx : NULL);
+            only.dw = check_out(be, part == 1 ? dw : NULL);
+            only.dbias = check_out(be, part == 2 ? dbias : NULL);
+            be->ops->linear_backward(be, &only);
+            check_ran(be);
+        }
         check_same("dx alone", dx, all, n_x);
-        only = a;
-        only.dw = dw;
-        be->ops->linear_backward(be, &only);
-        only = a;
-        only.dbias = dbias;
-        be->ops->linear_backward(be, &only);
         double *want = check_doubles(n_w);
         for (int i = 0; i < n_w; i++)
             want[i] = (double)t.w[i] + all[n_x + i];
@@ -250,5 +251,6 @@ int main(void)
         cmocka_unit_test_teardown(test_backward_parts, check_free),
         cmocka_unit_test_teardown(test_streams, check_free),
     };
+    device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "tests/kernels/check.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { V = PLAN_CODES };
 
@@ -41,22 +42,19 @@ static double loss(void *arg)
 static void run(struct backend *be, void *arg, float *out)
 {
     const struct loss_test *t = arg;
-    const float *logits = t->logits;
-    if (t->in_place) {
-        for (int64_t i = 0; i < t->rows * V; i++)
-            out[i] = logits[i];
-        logits = out;
-    }
+    if (t->in_place)
+        memcpy(out, t->logits, (size_t)(t->rows * V) * sizeof *out);
     struct cross_entropy_args a = {
-        .nats = out + t->rows * V,
-        .dlogits = out,
-        .logits = logits,
-        .targets = t->targets,
-        .mask = t->mask,
+        .nats = check_out(be, out + t->rows * V),
+        .dlogits = check_out(be, out),
+        .logits = check_in(be, t->in_place ? out : t->logits),
+        .targets = check_in(be, t->targets),
+        .mask = check_in(be, t->mask),
         .scale = t->scale,
         .n_rows = t->rows,
     };
     be->ops->cross_entropy(be, &a);
+    check_ran(be);
 }
 
 static void test_loss(void **state)
@@ -74,13 +72,15 @@ static void test_loss(void **state)
                                       .in_place = s == 1,
                                       .logits = check_random(n, 1, scales[s])};
                 t.logitsd = check_to_double(t.logits, n);
-                t.targets = (uint8_t *)check_random(rows[i], 2, 1);
-                uint8_t *mask = (uint8_t *)check_random(rows[i], 3, 1);
+                t.targets = check_bytes(rows[i]);
+                memcpy(t.targets, check_random(rows[i], 2, 1), (size_t)rows[i]);
+                uint8_t *mask = check_bytes(rows[i]);
+                memcpy(mask, check_random(rows[i], 3, 1), (size_t)rows[i]);
                 for (int64_t m = 0; m < rows[i]; m++)
                     mask[m] &= 1;
                 t.mask = s == 2 ? NULL : mask;
                 float *out = check_zeros(n + rows[i]);
-                check_threads(tables[k], run, &t, out, n + rows[i]);
+                check_run(tables[k], run, &t, out, n + rows[i], 2e-6);
                 double *nats = check_doubles(rows[i]);
                 for (int64_t m = 0; m < rows[i]; m++)
                     nats[m] = naive_row(&t, m);
@@ -90,14 +90,15 @@ static void test_loss(void **state)
                 float *only = check_zeros(rows[i]);
                 struct backend *be = check_backend(tables[k], 1);
                 struct cross_entropy_args a = {
-                    .nats = only,
-                    .logits = t.logits,
-                    .targets = t.targets,
-                    .mask = t.mask,
+                    .nats = check_out(be, only),
+                    .logits = check_in(be, t.logits),
+                    .targets = check_in(be, t.targets),
+                    .mask = check_in(be, t.mask),
                     .scale = 1,
                     .n_rows = rows[i],
                 };
                 be->ops->cross_entropy(be, &a);
+                check_ran(be);
                 check_same("nats alone", only, out + n, rows[i]);
                 check_free(state);
             }
@@ -106,5 +107,6 @@ static void test_loss(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(test_loss, check_free)};
+    device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,15 +39,21 @@ static double loss(void *arg)
 static void run_forward(struct backend *be, void *arg, float *out)
 {
     const struct norm_test *t = arg;
-    be->ops->rmsnorm(be, out, out + t->rows * t->width, t->x, t->w, eps, t->rows, t->width);
+    float *y = check_out(be, out);
+    be->ops->rmsnorm(be, y, y + t->rows * t->width, check_in(be, t->x), check_in(be, t->w), eps,
+                     t->rows, t->width);
+    check_ran(be);
 }
 
 static void run_backward(struct backend *be, void *arg, float *out)
 {
     const struct norm_test *t = arg;
     memcpy(out, t->dx0, (size_t)(t->rows * t->width) * sizeof(float));
-    be->ops->rmsnorm_backward(be, out, out + t->rows * t->width, t->dy, t->x, t->r, t->w, t->rows,
+    float *dx = check_out(be, out);
+    be->ops->rmsnorm_backward(be, dx, dx + t->rows * t->width, check_in(be, t->dy),
+                              check_in(be, t->x), check_in(be, t->r), check_in(be, t->w), t->rows,
                               t->width);
+    check_ran(be);
 }
 
 static void test_norm(void **state)
@@ -73,17 +79,19 @@ static void test_norm(void **state)
             t.wd = check_to_double(t.w, width);
             float *y = check_zeros(n + rows), *d = check_zeros(n + width);
             double *yd = check_doubles(n), *rd = check_doubles(rows);
-            check_threads(tables[k], run_forward, &t, y, n + rows);
+            check_run(tables[k], run_forward, &t, y, n + rows, 1e-6);
             naive(&t, yd, rd);
             check_near("y", y, yd, n, 1e-6);
             check_near("r", y + n, rd, rows, 1e-6);
             float *without_r = check_zeros(n);
             struct backend *be = check_backend(tables[k], 1);
-            be->ops->rmsnorm(be, without_r, NULL, t.x, t.w, eps, rows, (int)width);
+            be->ops->rmsnorm(be, check_out(be, without_r), NULL, check_in(be, t.x),
+                             check_in(be, t.w), eps, rows, (int)width);
+            check_ran(be);
             check_same("without r", without_r, y, n);
 
             t.r = y + n;
-            check_threads(tables[k], run_backward, &t, d, n + width);
+            check_run(tables[k], run_backward, &t, d, n + width, 1e-5);
             for (int64_t j = 0; j < n; j++)
                 d[j] -= t.dx0[j];
             check_gradient("dx", loss, &t, t.xd, d, n, 1e-4);
@@ -95,5 +103,6 @@ static void test_norm(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(test_norm, check_free)};
+    device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,13 +9,15 @@ struct squares_test {
     int64_t n;
 };
 
-/* out: the double, as two floats. */
+/* out: the double, as two floats that add up to it to 48 bits. */
 static void run_squares(struct backend *be, void *arg, float *out)
 {
     const struct squares_test *t = arg;
-    double sum;
-    be->ops->sum_squares(be, &sum, t->x, t->n);
-    memcpy(out, &sum, sizeof sum);
+    double *sum = check_doubles(1);
+    be->ops->sum_squares(be, check_out(be, sum), check_in(be, t->x), t->n);
+    check_ran(be);
+    out[0] = (float)*sum;
+    out[1] = (float)(*sum - out[0]);
 }
 
 static void test_sum_squares(void **state)
@@ -26,10 +28,10 @@ static void test_sum_squares(void **state)
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 8; i++) {
             struct squares_test t = {check_random(sizes[i], (uint32_t)i, 3), sizes[i]};
-            float out[2];
-            double sum, want = 0;
-            check_threads(tables[k], run_squares, &t, out, 2);
-            memcpy(&sum, out, sizeof sum);
+            float *out = check_zeros(2);
+            double want = 0;
+            check_run(tables[k], run_squares, &t, out, 2, 1e-7);
+            double sum = (double)out[0] + out[1];
             for (int64_t j = 0; j < t.n; j++)
                 want += (double)t.x[j] * t.x[j];
             assert_true(fabs(sum - want) <= 1e-11 * want);
@@ -39,13 +41,24 @@ static void test_sum_squares(void **state)
 
 enum { SIZE = 40000, STEPS = 4 };
 
-static const struct weight_range ranges[] = {
+/* Four of every sort, and many small ones with gaps between them. */
+enum { N_RANGES = 150, SMALL_BEGIN = 30000, SMALL_SIZE = 37, SMALL_STEP = 40 };
+
+static struct weight_range ranges[N_RANGES] = {
     {.offset = 16, .size = 5, .lr = 0.01f, .decay = 0.1f},
     {.offset = 32, .size = 0, .lr = 1, .decay = 1},
     {.offset = 32, .size = 8192, .lr = 0.002f, .decay = 0},
     {.offset = 9000, .size = 20001, .lr = 0.003f, .decay = 0.05f},
 };
-enum { N_RANGES = sizeof ranges / sizeof *ranges };
+
+static void ranges_make(void)
+{
+    for (int i = 4; i < N_RANGES; i++)
+        ranges[i] = (struct weight_range){.offset = SMALL_BEGIN + (i - 4) * SMALL_STEP,
+                                          .size = SMALL_SIZE,
+                                          .lr = 0.001f * (float)(i % 5 + 1),
+                                          .decay = 0.01f * (float)(i % 3)};
+}
 
 struct adamw_test {
     float clip;
@@ -69,14 +82,15 @@ static void run_adamw(struct backend *be, void *arg, float *out)
     memcpy(out, t->start, SIZE * sizeof(float));
     memcpy(out + 3 * SIZE, t->start, SIZE * sizeof(float));
     for (int step = 0; step < STEPS; step++) {
-        double norm_sq = t->broken ? (step & 1 ? NAN : INFINITY) : norm_sq_of(t, step);
+        double *norm_sq = check_doubles(1);
+        *norm_sq = t->broken ? (step & 1 ? NAN : INFINITY) : norm_sq_of(t, step);
         struct adamw_args a = {
-            .w = out,
-            .m = out + SIZE,
-            .v = out + 2 * SIZE,
-            .average = t->average ? out + 3 * SIZE : NULL,
-            .g = t->g[step],
-            .grad_norm_sq = &norm_sq,
+            .w = check_out(be, out),
+            .m = check_out(be, out + SIZE),
+            .v = check_out(be, out + 2 * SIZE),
+            .average = check_out(be, t->average ? out + 3 * SIZE : NULL),
+            .g = check_in(be, t->g[step]),
+            .grad_norm_sq = check_in(be, norm_sq),
             .clip = t->clip,
             .beta1 = 0.9f,
             .beta2 = 0.95f,
@@ -87,6 +101,7 @@ static void run_adamw(struct backend *be, void *arg, float *out)
             .n_ranges = N_RANGES,
         };
         be->ops->adamw(be, &a);
+        check_ran(be);
     }
 }
 
@@ -119,6 +134,7 @@ static void test_adamw(void **state)
     };
     const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
+    ranges_make();
     for (int k = 0; k < n_tables; k++)
         for (int i = 0; i < 4; i++) {
             struct adamw_test t = cases[i];
@@ -128,7 +144,7 @@ static void test_adamw(void **state)
             float *out = check_zeros(4 * SIZE);
             double *w = check_to_double(t.start, SIZE), *m = check_doubles(SIZE);
             double *v = check_doubles(SIZE), *average = check_to_double(t.start, SIZE);
-            check_threads(tables[k], run_adamw, &t, out, 4 * SIZE);
+            check_run(tables[k], run_adamw, &t, out, 4 * SIZE, 1e-6);
             naive(&t, w, m, v, average);
             check_near("w", out, w, SIZE, 1e-6);
             check_near("m", out + SIZE, m, SIZE, 1e-6);
@@ -146,5 +162,6 @@ int main(void)
         cmocka_unit_test_teardown(test_sum_squares, check_free),
         cmocka_unit_test_teardown(test_adamw, check_free),
     };
+    device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

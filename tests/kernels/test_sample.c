@@ -58,15 +58,24 @@ static double naive_nats(const float *x, int code)
     return log(sum);
 }
 
+/* Everything is check_* memory. */
+static void sample(struct backend *be, const struct sample_args *what, uint8_t *codes, float *nats)
+{
+    struct sample_args a = *what;
+    a.codes = check_out(be, codes);
+    a.nats = check_out(be, nats);
+    a.logits = check_in(be, what->logits);
+    a.without_label = check_in(be, what->without_label);
+    be->ops->sample(be, &a);
+    check_ran(be);
+}
+
 /* out: codes as floats, then nats. */
 static void run(struct backend *be, void *arg, float *out)
 {
     struct sample_args a = *(const struct sample_args *)arg;
-    uint8_t codes[64];
-    assert_true(a.n_batch <= 64);
-    a.codes = codes;
-    a.nats = out + a.n_batch;
-    be->ops->sample(be, &a);
+    uint8_t *codes = check_bytes(a.n_batch);
+    sample(be, &a, codes, out + a.n_batch);
     for (int b = 0; b < a.n_batch; b++)
         out[b] = codes[b];
 }
@@ -92,7 +101,7 @@ static void test_definition(void **state)
             if (i / 16 % 2)
                 a.without_label = check_random(B * V, (uint32_t)i + 10000, 2);
             float *out = check_zeros(2 * B);
-            check_threads(tables[k], run, &a, out, 2 * B);
+            check_run(tables[k], run, &a, out, 2 * B, 1e-6);
             for (int b = 0; b < B; b++) {
                 const float *with = a.logits + b * V;
                 const float *without = a.without_label ? a.without_label + b * V : NULL;
@@ -111,7 +120,7 @@ static void test_definition(void **state)
                 one.without_label = without;
                 one.first_stream += (uint32_t)b;
                 one.n_batch = 1;
-                float alone[2];
+                float *alone = check_zeros(2);
                 run(check_backend(tables[k], 1), &one, alone);
                 assert_true(alone[0] == out[b]);
                 check_same("nats alone", alone + 1, out + B + b, 1);
@@ -129,21 +138,18 @@ static void test_ties(void **state)
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++) {
         struct backend *be = check_backend(tables[k], 1);
-        float logits[V] = {0}, nats;
-        uint8_t code;
-        struct sample_args a = {.codes = &code,
-                                .nats = &nats,
-                                .logits = logits,
-                                .n_batch = 1,
-                                .sampling = {.top_p = 1, .guidance = 1}};
-        be->ops->sample(be, &a);
-        assert_int_equal(code, 0);
-        assert_true(fabsf(nats - logf(V)) < 1e-5f);
+        float *logits = check_zeros(V), *nats = check_zeros(1);
+        uint8_t *code = check_bytes(1);
+        struct sample_args a = {
+            .logits = logits, .n_batch = 1, .sampling = {.top_p = 1, .guidance = 1}};
+        sample(be, &a, code, nats);
+        assert_int_equal(*code, 0);
+        assert_true(fabsf(*nats - logf(V)) < 1e-5f);
         logits[77] = logits[79] = logits[200] = 1;
-        be->ops->sample(be, &a);
-        assert_int_equal(code, 77);
+        sample(be, &a, code, nats);
+        assert_int_equal(*code, 77);
 
-        memset(logits, 0, sizeof logits);
+        memset(logits, 0, V * sizeof *logits);
         a.sampling.temperature = 1;
         static const float top_ps[] = {0.5f, 0.25f, 3.0f / 256, 1.0f / 256, 0.0f};
         static const int kept[] = {128, 64, 3, 1, 1};
@@ -151,15 +157,16 @@ static void test_ties(void **state)
             bool seen[V] = {false};
             a.sampling.top_p = top_ps[i];
             for (a.n = 0; a.n < 40 * kept[i]; a.n++) {
-                be->ops->sample(be, &a);
-                assert_in_range(code, 0, kept[i] - 1);
-                seen[code] = true;
+                sample(be, &a, code, nats);
+                assert_in_range(*code, 0, kept[i] - 1);
+                seen[*code] = true;
             }
             int n_seen = 0;
             for (int c = 0; c < V; c++)
                 n_seen += seen[c];
             assert_int_equal(n_seen, kept[i]);
         }
+        check_free(state);
     }
 }
 
@@ -170,17 +177,14 @@ static void test_frequencies(void **state)
     const struct ops *tables[CPU_TABLES_MAX];
     struct backend *be = check_backend(tables[check_tables(tables) - 1], 1);
     const float *logits = check_random(V, 5, 2);
-    float nats;
-    uint8_t code;
-    struct sample_args a = {.codes = &code,
-                            .nats = &nats,
-                            .logits = logits,
-                            .n_batch = 1,
-                            .sampling = {.seed = 9, .temperature = 0.8f, .top_p = 1}};
+    float *nats = check_zeros(1);
+    uint8_t *code = check_bytes(1);
+    struct sample_args a = {
+        .logits = logits, .n_batch = 1, .sampling = {.seed = 9, .temperature = 0.8f, .top_p = 1}};
     double counts[V] = {0}, p[V], sum = 0, chi = 0;
     for (a.n = 0; a.n < DRAWS; a.n++) {
-        be->ops->sample(be, &a);
-        counts[code]++;
+        sample(be, &a, code, nats);
+        counts[*code]++;
     }
     for (int c = 0; c < V; c++)
         sum += p[c] = exp(logits[c] / 0.8);
@@ -201,17 +205,16 @@ static void test_broken_logits(void **state)
         for (int i = 0; i < 3; i++) {
             struct backend *be = check_backend(tables[k], 1);
             static const float values[] = {NAN, INFINITY, -INFINITY};
-            float logits[V], nats;
-            uint8_t codes[2] = {1, 99};
+            float *logits = check_zeros(V), *nats = check_zeros(1);
+            uint8_t *codes = check_bytes(2);
+            codes[1] = 99;
             for (int c = 0; c < V; c++)
                 logits[c] = values[i];
-            struct sample_args a = {.codes = codes,
-                                    .nats = &nats,
-                                    .logits = logits,
-                                    .n_batch = 1,
-                                    .sampling = {.temperature = 1, .top_p = 0.9f}};
-            be->ops->sample(be, &a);
+            struct sample_args a = {
+                .logits = logits, .n_batch = 1, .sampling = {.temperature = 1, .top_p = 0.9f}};
+            sample(be, &a, codes, nats);
             assert_int_equal(codes[1], 99);
+            check_free(state);
         }
 }
 
@@ -223,5 +226,6 @@ int main(void)
         cmocka_unit_test_teardown(test_frequencies, check_free),
         cmocka_unit_test_teardown(test_broken_logits, check_free),
     };
+    device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

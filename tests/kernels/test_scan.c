@@ -123,7 +123,7 @@ static double loss(void *arg)
     return sum;
 }
 
-static struct coef_args coef_args_of(const struct scan_test *t)
+static struct coef_args coef_args_of(struct backend *be, const struct scan_test *t)
 {
     struct layer layer = layer_of(t);
     return (struct coef_args){
@@ -131,17 +131,18 @@ static struct coef_args coef_args_of(const struct scan_test *t)
         .complex_state = t->complex_state,
         .inner = t->inner,
         .n_state = t->n_state,
-        .a_log = t->x[A_LOG],
-        .a_imag = t->x[A_IMAG],
-        .dt = t->x[DT],
-        .b = t->x[B],
-        .c = t->x[C],
-        .coef = check_zeros(t->ops->coef_size(&layer)),
+        .a_log = check_in(be, t->x[A_LOG]),
+        .a_imag = check_in(be, t->x[A_IMAG]),
+        .dt = check_in(be, t->x[DT]),
+        .b = check_in(be, t->x[B]),
+        .c = check_in(be, t->x[C]),
+        .coef = check_out(be, check_zeros(be->ops->coef_size(&layer))),
     };
 }
 
-static struct scan_args scan_args_of(const struct scan_test *t, const float *coef, float *y,
-                                     float *state, float *entering)
+/* y, state and entering are host memory, coef the backend's. */
+static struct scan_args scan_args_of(struct backend *be, const struct scan_test *t,
+                                     const float *coef, float *y, float *state, float *entering)
 {
     return (struct scan_args){
         .mixer = t->mixer,
@@ -150,16 +151,16 @@ static struct scan_args scan_args_of(const struct scan_test *t, const float *coe
         .n_time = t->n_time,
         .inner = t->inner,
         .n_state = t->n_state,
-        .y = y,
-        .u = t->x[U],
-        .z = t->with_z ? t->x[Z] : NULL,
-        .dt_raw = t->x[DT_RAW],
-        .dt_bias = t->x[DT_BIAS],
-        .bc = t->x[BC],
+        .y = check_out(be, y),
+        .u = check_in(be, t->x[U]),
+        .z = check_in(be, t->with_z ? t->x[Z] : NULL),
+        .dt_raw = check_in(be, t->x[DT_RAW]),
+        .dt_bias = check_in(be, t->x[DT_BIAS]),
+        .bc = check_in(be, t->x[BC]),
         .coef = coef,
-        .d = t->x[D],
-        .state = state,
-        .entering = entering,
+        .d = check_in(be, t->x[D]),
+        .state = check_out(be, state),
+        .entering = check_out(be, entering),
         .ld_z = t->ld_z,
         .ld_bc = t->ld_bc,
         .ld_state = t->ld_state,
@@ -170,12 +171,13 @@ static struct scan_args scan_args_of(const struct scan_test *t, const float *coe
 static void run_forward(struct backend *be, void *arg, float *out)
 {
     const struct scan_test *t = arg;
-    struct coef_args coef = coef_args_of(t);
+    struct coef_args coef = coef_args_of(be, t);
     float *state = out + size_y(t);
     memcpy(state, t->x[STATE], (size_t)t->size[STATE] * sizeof(float));
     be->ops->coef(be, &coef);
-    struct scan_args scan = scan_args_of(t, coef.coef, out, state, NULL);
+    struct scan_args scan = scan_args_of(be, t, coef.coef, out, state, NULL);
     be->ops->scan(be, &scan);
+    check_ran(be);
 }
 
 /* out: the gradients, as the arrays, one after the other. */
@@ -188,14 +190,17 @@ static void run_backward(struct backend *be, void *arg, float *out)
         d[i] = t->size[i] ? out : NULL;
         out += t->size[i];
     }
-    struct coef_args coef = coef_args_of(t);
+    memcpy(d[STATE], t->dstate, (size_t)t->size[STATE] * sizeof(float));
+    for (int i = 0; i < ARRAYS; i++)
+        d[i] = check_out(be, d[i]);
+    struct coef_args coef = coef_args_of(be, t);
     be->ops->coef(be, &coef);
     float *state = check_copy(t->x[STATE], t->size[STATE]), *y = check_zeros(size_y(t));
     int64_t n_entering = scan_entering_size(be->ops, &layer, t->n_batch, t->n_time);
-    float *dcoef = check_zeros(be->ops->coef_size(&layer));
+    float *dcoef = check_out(be, check_zeros(be->ops->coef_size(&layer)));
     struct scan_backward_args back = {
-        .forward = scan_args_of(t, coef.coef, y, state, check_zeros(n_entering)),
-        .dy = t->dy,
+        .forward = scan_args_of(be, t, coef.coef, y, state, check_zeros(n_entering)),
+        .dy = check_in(be, t->dy),
         .du = d[U],
         .dz = d[Z],
         .ddt_raw = d[DT_RAW],
@@ -210,7 +215,6 @@ static void run_backward(struct backend *be, void *arg, float *out)
     be->ops->scan(be, &back.forward);
     back.forward.y = NULL;
     back.forward.state = NULL;
-    memcpy(d[STATE], t->dstate, (size_t)t->size[STATE] * sizeof(float));
     be->ops->scan_backward(be, &back);
     coef.dcoef = dcoef;
     coef.da_log = d[A_LOG];
@@ -219,6 +223,7 @@ static void run_backward(struct backend *be, void *arg, float *out)
     coef.db = d[B];
     coef.dc = d[C];
     be->ops->coef_backward(be, &coef);
+    check_ran(be);
 }
 
 static struct scan_test scan_test_of(const struct ops *ops, enum mixer_kind mixer, bool is_complex,
@@ -281,7 +286,7 @@ static void check_forward(struct scan_test *t)
     float *out = check_zeros(n + t->size[STATE]);
     double *y = check_doubles(n), *state = check_to_double(t->x[STATE], t->size[STATE]);
     naive(t, y, state);
-    check_threads(t->ops, run_forward, t, out, n + t->size[STATE]);
+    check_run(t->ops, run_forward, t, out, n + t->size[STATE], 1e-5);
     check_near("y", out, y, n, 3e-6);
     check_near("state", out + n, state, t->size[STATE], 3e-6);
 }
@@ -292,7 +297,7 @@ static void check_backward(struct scan_test *t)
     for (int i = 0; i < ARRAYS; i++)
         n += t->size[i];
     float *d = check_zeros(n);
-    check_threads(t->ops, run_backward, t, d, n);
+    check_run(t->ops, run_backward, t, d, n, 1e-5);
     for (int i = 0; i < ARRAYS; d += t->size[i++])
         if (t->size[i])
             check_gradient(array_names[i], loss, t, t->xd[i], d, t->size[i], 3e-5);
@@ -347,9 +352,35 @@ static void test_backward(void **state)
     for_tables(backward_cases, state);
 }
 
+/* States by the hundred: every way a channel's states are shared out. */
+static void wide_cases(const struct ops *ops, void **state)
+{
+    static const int widths[] = {17, 40, 64, 65, 100, 256};
+    for (int i = 0; i < 3 * 2 * 6; i++) {
+        const enum mixer_kind mixer = (enum mixer_kind)(i / 12);
+        struct scan_test t =
+            scan_test_of(ops, mixer, i / 6 & 1, i & 1, 1 + i % 2, 37, 5, widths[i % 6]);
+        check_forward(&t);
+        check_backward(&t);
+        check_free(state);
+    }
+}
+
+static void test_wide(void **state)
+{
+    for_tables(wide_cases, state);
+}
+
 /* More than one segment of the backward, partial sums over streams and segments. */
 static void long_cases(const struct ops *ops, void **state)
 {
+    for (int i = 0; i < 6; i++) {
+        struct scan_test t =
+            scan_test_of(ops, (enum mixer_kind)(i / 2), i & 1, i & 2, 2, 300 + 7 * i, 9, 3 + i);
+        check_forward(&t);
+        check_backward(&t);
+        check_free(state);
+    }
     struct scan_test t = scan_test_of(ops, MIXER_SELECTIVE, false, true, 1, 8230, 33, 1);
     check_backward(&t);
     check_free(state);
@@ -472,10 +503,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_forward, check_free),
         cmocka_unit_test_teardown(test_backward, check_free),
+        cmocka_unit_test_teardown(test_wide, check_free),
         cmocka_unit_test_teardown(test_long, check_free),
         cmocka_unit_test_teardown(test_extremes, check_free),
         cmocka_unit_test_teardown(test_partition, check_free),
         cmocka_unit_test_teardown(test_streams, check_free),
     };
+    device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

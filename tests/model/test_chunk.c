@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "model/build.h"
 #include "model/chunk.h"
+#include "tests/device.h"
 #include "tests/model/kinds.h"
 
 #include <math.h>
@@ -28,21 +29,12 @@ struct fixture {
     int32_t *labels_there;
 };
 
-/* HISS_TEST_BACKEND names another backend than the CPU. */
-static const char *backend_name(void)
-{
-    const char *name = getenv("HISS_TEST_BACKEND");
-    return name && *name ? name : "cpu";
-}
-
 static void fixture_open(struct fixture *f, const struct kind *k, int n_threads)
 {
     struct config config;
     kind_config(&config, k);
     *f = (struct fixture){.name = k->name};
-    f->be = backend_open(backend_name(), n_threads);
-    if (!f->be)
-        fail_msg("%s", error_text());
+    f->be = device_open(n_threads);
     if (!net_open(&f->net, &config, f->be))
         fail_msg("%s", error_text());
     float *weights = calloc((size_t)f->net.plan.weights_size, sizeof *weights);
@@ -217,7 +209,8 @@ static void test_first_heard(void **unused)
     }
 }
 
-/* The same bits for any number of threads, and on every run, forward and backward. */
+/* The same bits for any number of threads, or order of a device's, and on every run, forward and
+   backward. */
 static void test_threads(void **unused)
 {
     for (int k = 0; k < n_kinds; k++) {
@@ -227,6 +220,7 @@ static void test_threads(void **unused)
             struct chunk chunk;
             struct state state;
             size_t n_logits = (size_t)N_BATCH * N_TIME * PLAN_CODES;
+            device_set_order(n_threads - 1);
             fixture_open(&f, &kinds[k], n_threads);
             size_t n_grads = (size_t)f.net.plan.weights_size;
             float *grads_there = backend_alloc(f.be, n_grads * sizeof(float));
@@ -302,5 +296,6 @@ int main(void)
         cmocka_unit_test(test_first_heard),    cmocka_unit_test(test_threads),
         cmocka_unit_test(test_shorter_chunks),
     };
+    device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include "model/build.h"
 #include "model/chunk.h"
 #include "model/model_file.h"
+#include "tests/device.h"
 #include "tests/model/kinds.h"
 
 #include <math.h>
@@ -36,8 +37,8 @@ static void fixture_open(struct fixture *f, const struct kind *k)
     struct config config;
     kind_config(&config, k);
     *f = (struct fixture){.name = k->name, .n_labels = config.n_labels};
-    f->be = backend_open("cpu", 2);
-    if (!f->be || !net_open(&f->net, &config, f->be))
+    f->be = device_open(2);
+    if (!net_open(&f->net, &config, f->be))
         fail_msg("%s", error_text());
     float *weights = calloc((size_t)f->net.plan.weights_size, sizeof *weights);
     plan_init_weights(&f->net.plan, weights, 7);
@@ -53,6 +54,11 @@ static void fixture_close(struct fixture *f)
     backend_close(f->be);
 }
 
+static int rows_of(const struct decoder_options *o)
+{
+    return o->n_streams * (o->guided ? 2 : 1);
+}
+
 static struct decoder *engine_open(struct fixture *f, struct decoder_options o)
 {
     return net_decoder_open(&f->net, &o);
@@ -64,6 +70,13 @@ static struct decoder *engine(struct fixture *f, struct decoder_options o)
     if (!d)
         fail_msg("%s: %s", f->name, error_text());
     return d;
+}
+
+static void engine_close(struct fixture *f, struct decoder *d)
+{
+    f->be->ops->decoder_close(d);
+    if (!backend_sync(f->be))
+        fail_msg("%s: %s", f->name, error_text());
 }
 
 /* What a run leaves. */
@@ -100,7 +113,7 @@ static int32_t label_at(const struct fixture *f, const struct decoder_options *o
 static void run_part(struct fixture *f, struct decoder *d, const struct decoder_options *o,
                      struct trace *trace, bool forced, int from, int to, int part)
 {
-    const int rows = o->n_streams * (o->guided ? 2 : 1);
+    const int rows = rows_of(o);
     for (int t = from; t < to;) {
         int n = to - t < part ? to - t : part;
         if (t < N_TIME / 2 && t + n > N_TIME / 2)
@@ -135,12 +148,37 @@ static void run_part(struct fixture *f, struct decoder *d, const struct decoder_
     }
 }
 
-static void start(struct fixture *f, struct decoder *d)
+static size_t state_bytes(const struct fixture *f, int rows)
+{
+    return (size_t)rows * (size_t)f->net.plan.state_size * sizeof(float);
+}
+
+/* The states of so many rows from host memory, and back to it. */
+static void import_states(struct fixture *f, struct decoder *d, int rows, const float *states,
+                          int64_t n, const uint8_t *inputs)
+{
+    float *there = backend_alloc(f->be, state_bytes(f, rows));
+    assert_non_null(there);
+    backend_upload(f->be, there, states, state_bytes(f, rows));
+    f->be->ops->decoder_import(d, there, n, inputs);
+    backend_free(f->be, there);
+}
+
+static void export_states(struct fixture *f, struct decoder *d, int rows, float *states)
+{
+    float *there = backend_alloc(f->be, state_bytes(f, rows));
+    assert_non_null(there);
+    f->be->ops->decoder_export(d, there);
+    backend_download(f->be, states, there, state_bytes(f, rows));
+    backend_free(f->be, there);
+}
+
+static void start(struct fixture *f, struct decoder *d, const struct decoder_options *o)
 {
     uint8_t inputs[N_ROWS_MAX];
-    float *zero = calloc(N_ROWS_MAX * (size_t)f->net.plan.state_size, sizeof *zero);
+    float *zero = calloc(1, state_bytes(f, rows_of(o)));
     memset(inputs, PLAN_START_CODE, sizeof inputs);
-    f->be->ops->decoder_import(d, zero, 0, inputs);
+    import_states(f, d, rows_of(o), zero, 0, inputs);
     free(zero);
 }
 
@@ -149,25 +187,24 @@ static struct trace *run(struct fixture *f, struct decoder_options o, bool force
 {
     struct trace *trace = trace_new(f);
     struct decoder *d = engine(f, o);
-    start(f, d);
+    start(f, d, &o);
     run_part(f, d, &o, trace, forced, 0, N_TIME, part);
-    f->be->ops->decoder_export(d, trace->state);
-    f->be->ops->decoder_close(d);
+    export_states(f, d, rows_of(&o), trace->state);
+    engine_close(f, d);
     return trace;
 }
 
 static void check_equal(const struct fixture *f, const char *what, const struct decoder_options *o,
                         const struct trace *a, const struct trace *b)
 {
-    const size_t rows = (size_t)o->n_streams * (o->guided ? 2 : 1);
-    const size_t state = (size_t)f->net.plan.state_size * sizeof(float);
+    const size_t rows = (size_t)rows_of(o);
     if (memcmp(a->logits, b->logits, sizeof(float) * rows * N_TIME * PLAN_CODES) != 0)
         fail_msg("%s, %s: other logits", f->name, what);
     if (memcmp(a->codes, b->codes, (size_t)o->n_streams * N_TIME) != 0)
         fail_msg("%s, %s: other codes", f->name, what);
     if (memcmp(a->nats, b->nats, (size_t)o->n_streams * sizeof *a->nats) != 0)
         fail_msg("%s, %s: other likelihoods", f->name, what);
-    if (memcmp(a->state, b->state, rows * state) != 0)
+    if (memcmp(a->state, b->state, state_bytes(f, rows_of(o))) != 0)
         fail_msg("%s, %s: another state", f->name, what);
 }
 
@@ -180,14 +217,16 @@ static void chunk_run(struct fixture *f, const uint8_t *codes, int n, float *log
     struct state state;
     uint8_t *in = backend_alloc(f->be, (size_t)n);
     int32_t *label = backend_alloc(f->be, sizeof *label);
-    *label = -1;
-    in[0] = PLAN_START_CODE;
-    memcpy(in + 1, codes, (size_t)n - 1);
+    const int32_t none = -1;
+    const uint8_t first = PLAN_START_CODE;
+    backend_upload(f->be, label, &none, sizeof none);
+    backend_upload(f->be, in, &first, 1);
+    backend_upload(f->be, in + 1, codes, (size_t)n - 1);
     assert_true(chunk_open(&chunk, &f->net, 1, n, TAPE_NONE));
     assert_true(state_open(&state, &f->net, 1));
-    memcpy(logits, chunk_forward(&chunk, &state, in, label, n),
-           sizeof(float) * (size_t)n * PLAN_CODES);
-    memcpy(final, state.data, sizeof(float) * (size_t)f->net.plan.state_size);
+    const float *made = chunk_forward(&chunk, &state, in, label, n);
+    backend_download(f->be, logits, made, sizeof(float) * (size_t)n * PLAN_CODES);
+    backend_download(f->be, final, state.data, state_bytes(f, 1));
     chunk_close(&chunk);
     state_close(&state, &f->net);
     backend_free(f->be, in);
@@ -267,8 +306,8 @@ static void test_shipped(void **unused)
     struct model_file file;
     if (!model_file_load(&file, shipped_model))
         fail_msg("%s", error_text());
-    f.be = backend_open("cpu", 2);
-    if (!f.be || !net_open(&f.net, &file.config, f.be))
+    f.be = device_open(2);
+    if (!net_open(&f.net, &file.config, f.be))
         fail_msg("%s", error_text());
     net_set_weights(&f.net, file.weights);
     model_file_free(&file);
@@ -281,7 +320,7 @@ static void test_shipped(void **unused)
     for (int p = 0; p < PRECISIONS; p++) {
         o.precision = (enum precision)p;
         struct decoder *d = engine(&f, o);
-        start(&f, d);
+        start(&f, d, &o);
         struct decode_args a = {
             .n_samples = N,
             .codes = codes,
@@ -293,7 +332,7 @@ static void test_shipped(void **unused)
         if (p == 0)
             chunk_run(&f, codes, N, logits, state);
         check_precision(f.name, o.precision, compare(logits, decoded, N, PLAN_CODES), least_db);
-        f.be->ops->decoder_close(d);
+        engine_close(&f, d);
     }
     free(codes);
     free(logits);
@@ -305,9 +344,12 @@ static void test_shipped(void **unused)
 
 /* --- bits ------------------------------------------------------------------------------------ */
 
+/* A device has no threads to choose. */
 static bool mode_fits(const struct fixture *f, const struct decoder_options *o)
 {
-    const int rows = o->n_streams * (o->guided ? 2 : 1);
+    const int rows = rows_of(o);
+    if (device_asked())
+        return o->threads == DECODE_AUTO;
     return !(o->threads == DECODE_PIPELINE && f->net.plan.n_tiers < 2) &&
            !(o->threads == DECODE_ROWS && rows < 2);
 }
@@ -391,7 +433,6 @@ static void test_rows_alone(void **unused)
 static void hand_over(struct fixture *f, struct decoder_options o)
 {
     struct trace *whole = run(f, o, false, N_TIME), *trace = trace_new(f);
-    const struct ops *ops = f->be->ops;
     uint8_t inputs[N_ROWS_MAX];
     int from = 0;
     memset(inputs, PLAN_START_CODE, sizeof inputs);
@@ -400,21 +441,19 @@ static void hand_over(struct fixture *f, struct decoder_options o)
         other.threads = (enum decode_threads)(step % DECODE_THREADS);
         other.at_once = step % 2;
         if (!mode_fits(f, &other))
-            other.threads = DECODE_LOCKSTEP;
+            other.threads = device_asked() ? DECODE_AUTO : DECODE_LOCKSTEP;
         struct decoder *d = engine(f, other);
-        const size_t bytes = (size_t)o.n_streams * (o.guided ? 2 : 1) *
-                             (size_t)f->net.plan.state_size * sizeof(float);
-        float *again = malloc(bytes);
-        ops->decoder_import(d, trace->state, from, inputs);
-        ops->decoder_export(d, again);
-        if (memcmp(again, trace->state, bytes) != 0)
+        float *again = malloc(state_bytes(f, rows_of(&o)));
+        import_states(f, d, rows_of(&o), trace->state, from, inputs);
+        export_states(f, d, rows_of(&o), again);
+        if (memcmp(again, trace->state, state_bytes(f, rows_of(&o))) != 0)
             fail_msg("%s: exported at %d, the state is not what was imported", f->name, from);
         free(again);
         int to = from + 1 + step * 3 % 8;
         to = to < N_TIME ? to : N_TIME;
         run_part(f, d, &o, trace, false, from, to, 5);
-        ops->decoder_export(d, trace->state);
-        ops->decoder_close(d);
+        export_states(f, d, rows_of(&o), trace->state);
+        engine_close(f, d);
         for (int i = 0; i < o.n_streams; i++)
             inputs[i] = inputs[i + o.n_streams * o.guided] = trace->codes[i * N_TIME + to - 1];
         from = to;
@@ -446,7 +485,7 @@ static void test_prefill(void **unused)
             struct trace *trace = trace_new(&f);
             struct decoder *d = engine(&f, o);
             chunk_run(&f, f.codes, cut, logits, state);
-            f.be->ops->decoder_import(d, state, cut, &f.codes[cut - 1]);
+            import_states(&f, d, 1, state, cut, &f.codes[cut - 1]);
             run_part(&f, d, &o, trace, true, cut, N_TIME, N_TIME);
             struct difference difference =
                 compare(whole->logits + cut * PLAN_CODES, trace->logits + cut * PLAN_CODES,
@@ -454,7 +493,7 @@ static void test_prefill(void **unused)
             if (!(difference.largest <= 2e-5))
                 fail_msg("%s: after a prompt of %d, logits differ by %g", f.name, cut,
                          difference.largest);
-            f.be->ops->decoder_close(d);
+            engine_close(&f, d);
             trace_free(trace);
         }
         trace_free(whole);
@@ -470,7 +509,7 @@ static void perform(struct fixture *f, struct decoder_options o, uint8_t *codes,
 {
     const int32_t labels[2] = {f->n_labels > 0 ? 0 : -1, -1};
     struct decoder *d = engine(f, o);
-    start(f, d);
+    start(f, d, &o);
     for (int t = 0; t < n; t += 37)
         f->be->ops->decode(
             d,
@@ -480,8 +519,8 @@ static void perform(struct fixture *f, struct decoder_options o, uint8_t *codes,
                 .labels = labels,
                 .sampling = {.seed = 4, .temperature = 1, .top_p = 1, .guidance = o.guided ? 2 : 1},
                 .noise_n = t});
-    f->be->ops->decoder_export(d, state);
-    f->be->ops->decoder_close(d);
+    export_states(f, d, rows_of(&o), state);
+    engine_close(f, d);
 }
 
 /* Left to itself, an engine tries one thread and two in turn: long enough for both, and a choice.
@@ -562,6 +601,9 @@ int main(int argc, char **argv)
         return 2;
     shipped_model = argv[1];
     const bool thorough = strcmp(argv[2], "thorough") == 0;
+    device_start();
+    if (device_asked())
+        return run_group(device_name(), thorough);
     if (asked && *asked)
         return run_group(asked, thorough);
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {

@@ -3,6 +3,7 @@
  * else. argv[1]: the folder of the reference's fixtures, whose small models serve here.
  */
 #include "model/hiss.h"
+#include "tests/device.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +21,8 @@ static struct hiss_model *open_model(const char *name, int n_threads)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/%s/model.safetensors", fixtures, name);
-    struct hiss_model *m = hiss_model_open(path, "auto", n_threads);
+    struct hiss_model *m =
+        hiss_model_open(path, device_asked() ? device_name() : "auto", n_threads);
     if (!m)
         fail_msg("%s", hiss_error());
     return m;
@@ -213,5 +215,6 @@ int main(int argc, char **argv)
         return 2;
     }
     fixtures = argv[1];
+    device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include "base/quantizer.h"
 #include "model/build.h"
 #include "model/trainer.h"
+#include "tests/device.h"
 #include "tests/model/kinds.h"
 
 #include <math.h>
@@ -57,8 +58,8 @@ static void school_open(struct school *s, const struct kind *k)
                                       .steps = STEPS,
                                       .ema = 0.99};
     kind_config(&config, k);
-    s->be = backend_open("cpu", 1);
-    assert_true(s->be && net_open(&s->net, &config, s->be));
+    s->be = device_open(1);
+    assert_true(net_open(&s->net, &config, s->be));
     float *weights = malloc((size_t)s->net.plan.weights_size * sizeof *weights);
     plan_init_weights(&s->net.plan, weights, 3);
     net_set_weights(&s->net, weights);
@@ -120,14 +121,16 @@ static void test_bad_step_changes_nothing(void **unused)
     school_step(&s, 0, &r);
     assert_false(r.skipped);
     float *head_bias = s.net.weights + s.net.plan.params[s.net.plan.n_params - 1].offset;
-    float kept = *head_bias;
-    *head_bias = NAN;
+    const float nan = NAN;
+    float kept;
+    backend_download(s.be, &kept, head_bias, sizeof kept);
+    backend_upload(s.be, head_bias, &nan, sizeof nan);
     net_get_weights(&s.net, before);
     school_step(&s, 1, &r);
     assert_true(r.skipped);
     net_get_weights(&s.net, after);
     assert_memory_equal(before, after, size * sizeof *before);
-    *head_bias = kept;
+    backend_upload(s.be, head_bias, &kept, sizeof kept);
     school_step(&s, 2, &r);
     assert_false(r.skipped);
     assert_int_equal(s.trainer.step, 3);
@@ -155,5 +158,6 @@ int main(void)
         cmocka_unit_test(test_bad_step_changes_nothing),
         cmocka_unit_test(test_schedule),
     };
+    device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

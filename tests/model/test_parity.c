@@ -1,7 +1,7 @@
 /*
  * The network against the float64 reference of tests/reference: logits, loss, state, every gradient
  * and ten optimiser steps, for every kind of network in the fixtures. argv[1]: the folder of
- * fixtures. HISS_TEST_BACKEND names another backend than the CPU.
+ * fixtures.
  */
 #include "base/error.h"
 #include "kernels/cpu/cpu.h"
@@ -9,6 +9,7 @@
 #include "model/model_file.h"
 #include "model/safetensors.h"
 #include "model/trainer.h"
+#include "tests/device.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -21,7 +22,6 @@
 #include <cmocka.h>
 
 static const char *fixtures;
-static const char *backend_name = "cpu";
 
 /* One case: a model, what the reference found, and a backend to compare on. */
 struct parity {
@@ -82,9 +82,7 @@ static void parity_open(struct parity *p, const char *name, const struct ops *op
     snprintf(path, sizeof path, "%s/%s/expected.safetensors", fixtures, name);
     if (!safetensors_open(&p->expected, path))
         fail_msg("%s", error_text());
-    p->be = backend_open(backend_name, 2);
-    if (!p->be)
-        fail_msg("%s", error_text());
+    p->be = device_open(2);
     if (ops)
         p->be->ops = ops;
     if (!net_open(&p->net, &p->model.config, p->be))
@@ -348,10 +346,9 @@ static void test_forward_and_backward(void **unused)
     each_case(one_step, NULL);
 }
 
+/* The plainest table of the CPU. */
 static void test_forward_and_backward_base(void **unused)
 {
-    if (strcmp(backend_name, "cpu") != 0)
-        skip();
     each_case(one_step, &cpu_ops_base);
 }
 
@@ -370,17 +367,18 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward_and_backward),
-        cmocka_unit_test(test_forward_and_backward_base),
         cmocka_unit_test(test_ten_steps),
         cmocka_unit_test(test_ten_steps_in_pieces),
     };
+    const struct CMUnitTest plainest[] = {cmocka_unit_test(test_forward_and_backward_base)};
     if (argc != 2) {
         fprintf(stderr, "usage: %s FIXTURES\n", argv[0]);
         return 2;
     }
-    const char *name = getenv("HISS_TEST_BACKEND");
-    if (name && *name)
-        backend_name = name;
     fixtures = argv[1];
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    device_start();
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    if (!device_asked())
+        failed += cmocka_run_group_tests(plainest, NULL, NULL);
+    return failed;
 }

@@ -1,0 +1,51 @@
+#include "tests/device.h"
+
+#include "base/error.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { SKIPPED = 77 };
+
+const char *device_name(void)
+{
+    const char *name = getenv("HISS_TEST_BACKEND");
+    return name && *name ? name : "cpu";
+}
+
+bool device_asked(void)
+{
+    return strcmp(device_name(), "cpu") != 0;
+}
+
+void device_start(void)
+{
+    if (!device_asked())
+        return;
+    struct backend *be = backend_open(device_name(), 1);
+    if (!be) {
+        const char *why = error_text();
+        bool absent = strstr(why, "no device") || strstr(why, "no NVIDIA driver");
+        printf("%s: %s\n", absent ? "SKIPPED, for there is no GPU here" : "failed", why);
+        exit(absent ? SKIPPED : 1);
+    }
+    backend_close(be);
+}
+
+struct backend *device_open(int n_threads)
+{
+    struct backend *be = backend_open(device_name(), n_threads);
+    if (!be)
+        fail_msg("%s", error_text());
+    return be;
+}
+
+void device_set_order(int order)
+{
+}

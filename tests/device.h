@@ -1,0 +1,28 @@
+/*
+ * Which backend a test runs on: the CPU, or the one that HISS_TEST_BACKEND names. The same
+ * executables serve both: what they ask for lies in backend memory.
+ */
+#ifndef HISS_TESTS_DEVICE_H
+#define HISS_TESTS_DEVICE_H
+
+#include "kernels/backend.h"
+
+/* "cpu" if nothing else is asked for. */
+const char *device_name(void);
+
+/* It is not the CPU: threads, instruction sets and host memory mean nothing there. */
+bool device_asked(void);
+
+/* First of all in main. Where a device is asked for and the machine has none, says so and ends the
+   test with 77, which meson counts as skipped; any other failure to open it ends it with 1. */
+void device_start(void);
+
+/* The backend asked for; fails the running test if it does not open. n_threads is the CPU's. */
+struct backend *device_open(int n_threads);
+
+/* Orders of execution that must all give the same bits: on a GPU every run is another one; where
+   kernels run on the CPU, the order of blocks and threads is chosen here, 0 <= order. */
+enum { DEVICE_ORDERS = 3 };
+void device_set_order(int order);
+
+#endif
