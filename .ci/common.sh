@@ -58,7 +58,7 @@ run_tests() {
 
 # run_gpu_tests FOLDER: on a machine without a GPU meson skips them, one by one, and says so.
 run_gpu_tests() {
-    if ! meson test -C "$1" --no-rebuild --list --suite cuda 2>/dev/null | grep -q .; then
+    if ! meson test -C "$1" --no-rebuild --list --suite cuda 2>/dev/null | grep -q ' / '; then
         echo "Skipped: 1"
         echo "this build has no CUDA backend: nvcc is not here"
         return
