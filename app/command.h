@@ -11,6 +11,7 @@ int command_bench(int argc, const char **argv);
 int command_eval(int argc, const char **argv);
 int command_generate(int argc, const char **argv);
 int command_info(int argc, const char **argv);
+int command_live(int argc, const char **argv);
 int command_presets(int argc, const char **argv);
 int command_train(int argc, const char **argv);
 

@@ -27,6 +27,8 @@ struct live_options {
     int label;
     const void *state; /* begins with this saved state; NULL: at the beginning */
     size_t state_size;
+    const uint8_t *prompt; /* (n_prompt) codes: begins having heard them */
+    int64_t n_prompt;
     int64_t n_samples; /* ends after so many (the model's rate); 0: never */
     struct player_options player;
     /* As in performance_options; on the worker. The guard. */
@@ -59,6 +61,9 @@ bool live_ended(struct live *l, bool *ok);
  */
 const struct hiss_model *live_model(const struct live *l);
 
+/* "name (api)" of the device, as it was opened. */
+const char *live_device(const struct live *l);
+
 /* --- hands on it --- */
 
 /* Queues an action for the next block. Data it points to is copied. False if the queue is full
@@ -90,11 +95,12 @@ struct live_facts {
     float resampler_ms;         /* delay of the resampler */
     float latency_ms;           /* key to ear: block + resampler + ring + device, as of now */
     enum live_errand errand;
-    float listened_s; /* while LIVE_LISTENING */
-    int64_t tap_lost; /* samples that the tap's reader was too late for */
+    float listened_s;          /* while LIVE_LISTENING */
+    int device_rate, channels; /* Hz; as the device plays */
+    int64_t tap_lost;          /* samples that the tap's reader was too late for */
 };
 
-/* Lock-free. */
+/* Lock-free. The facts of the performance are those of the last block made. */
 void live_look(struct live *l, struct live_facts *facts);
 
 /* The latest n samples sent to the device (the model's rate), oldest first, 0 before the beginning;

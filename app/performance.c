@@ -126,7 +126,7 @@ int performance_block(struct performance *p, float x[PERFORMANCE_BLOCK])
     if (made.n > 0)
         p->nats = made.nats / made.n;
     if (p->options.after_block)
-        p->options.after_block(p->options.arg, p, &made);
+        p->options.after_block(p->options.after_block_arg, p, &made);
     return PERFORMANCE_BLOCK;
 }
 

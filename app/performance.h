@@ -86,13 +86,14 @@ struct performance_options {
     struct hiss_sampling sampling;
     int label;       /* -1: none */
     uint32_t stream; /* which noise of the seed; generate's first take has 0 */
-    /* Called after each block, on the same thread, with `arg`; may look, and may apply actions,
-       which take effect from the next block on: the guard against runaways. NULL: nobody. */
+    /* Called after each block, on the same thread; may look, and may apply actions, which take
+       effect from the next block on: the guard against runaways. NULL: nobody. */
     void (*after_block)(void *arg, struct performance *p, const struct performance_made *made);
+    void *after_block_arg;
     /* Called with each action that took effect (also with the guard's), and its position: for the
        event log. NULL: nobody. */
     void (*applied)(void *arg, const struct action *a, int64_t at);
-    void *arg;
+    void *applied_arg;
 };
 
 /* What it is doing now. */

@@ -222,7 +222,7 @@ bool performance_apply(struct performance *p, const struct action *a)
     if (!apply(p, a))
         return false;
     if (p->options.applied)
-        p->options.applied(p->options.arg, a, p->at);
+        p->options.applied(p->options.applied_arg, a, p->at);
     return true;
 }
 

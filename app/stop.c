@@ -33,6 +33,9 @@ void stop_install(void)
     struct sigaction note = {.sa_handler = stop_note, .sa_flags = SA_RESTART};
     sigaction(SIGINT, &note, NULL);
     sigaction(SIGTERM, &note, NULL);
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler == SIG_DFL)
+        sigaction(SIGHUP, &note, NULL); /* not under nohup */
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &ignore, NULL);
 }

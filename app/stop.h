@@ -1,6 +1,6 @@
 /*
- * Being asked to stop: SIGINT (Ctrl-C) and SIGTERM. The first is noted, and the work ends in good
- * order; a later one, more than a second or two after it, kills.
+ * Being asked to stop: SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal). The first is noted,
+ * and the work ends in good order; a later one, more than a second or two after it, kills.
  *
  * stop_install: main thread, once. stop_requested: any thread.
  */

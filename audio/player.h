@@ -31,6 +31,7 @@ struct player_options {
     int rate;        /* Hz; 0: the device's own */
     int channels;    /* 0: two, or as many as the device has if fewer */
     double buffer_s; /* the ring's target: so much sound lies ready ahead of the device */
+    int callback_frames; /* that the device asks for at once; 0: as it likes */
 };
 
 /* A device, as PortAudio gives it. */
@@ -69,8 +70,8 @@ struct player *player_open(const struct player_options *options);
 /* Starts playing what is in the ring (fill it before), and the keeper. */
 bool player_start(struct player *p);
 
-/* Stops the device when what is in the ring was heard, at most `drain_s` seconds from now; 0: at
-   once. */
+/* Stops the device when what is in the ring was heard; what is left of it after `drain_s` seconds
+   is faded out and dropped. */
 void player_stop(struct player *p, double drain_s);
 void player_close(struct player *p); /* NULL is fine */
 
@@ -82,6 +83,10 @@ const char *player_device(const struct player *p); /* "name (api)" */
    there was room for). */
 size_t player_wanted(const struct player *p);
 size_t player_write(struct player *p, const float *x /* (n) */, size_t n);
+
+/* The writer has sent its last: when that was given to the device, player_finished. Any thread. */
+void player_finish(struct player *p);
+bool player_finished(const struct player *p);
 
 /* The writer will send nothing for a while, on purpose: an empty ring is no underrun. Any thread.
  */

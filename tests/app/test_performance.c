@@ -324,8 +324,9 @@ static void test_again(void **unused)
                                           .sampling = hiss_model_sampling(model),
                                           .label = 1,
                                           .after_block = log_guard,
+                                          .after_block_arg = &log,
                                           .applied = log_note,
-                                          .arg = &log};
+                                          .applied_arg = &log};
     struct performance *p = performance_open(&options);
     for (int b = 0, h = 0; b < BLOCKS; b++) {
         for (; h < N_HANDS && b == (h == 7 ? 15 * 6 + 2 : 15 * h); h++)

@@ -1,0 +1,442 @@
+#define _GNU_SOURCE
+#include "audio/player.h"
+
+#include "audio/device.h"
+#include "audio/ring.h"
+#include "base/clock.h"
+#include "base/error.h"
+
+#include <math.h>
+#include <portaudio.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    PIECE = 256,     /* frames that the callback copies at once */
+    WATCH_MS = 50,   /* between two looks of the keeper */
+    STALL_MS = 2000, /* a device that asks for nothing for so long is gone */
+    RETRY_MS = 1000, /* between two tries to open it again */
+    STOP_POLL_NS = 2000000,
+    LATENCY_MIN_MS = 5, /* of the device: asked for, at least */
+};
+
+static const float fade_s = 0.005f; /* in, after a gap */
+#define LEAVE_S 0.5                 /* for the last fade, and for what is under way in the device */
+static const float decay_s = 0.002f; /* out: what the last sample becomes, a time constant */
+
+struct player {
+    struct player_options options; /* device is our own copy */
+    char device[PLAYER_NAME_MAX];
+    char name[2 * PLAYER_NAME_MAX];   /* as it was first opened */
+    char opened[2 * PLAYER_NAME_MAX]; /* as it is open; the keeper's once it runs */
+    bool begun;                       /* PortAudio */
+    int rate, channels;
+    size_t buffer; /* samples */
+    struct ring ring;
+    PaStream *stream; /* NULL: lost */
+    _Atomic double device_s;
+
+    /* The callback's own. */
+    bool flowing;
+    float gain, gain_step, last, decay;
+    /* Between the callback and others. */
+    atomic_bool idle, draining, drained, leaving;
+    _Atomic int64_t frames, callbacks, underruns, missing, device_underflows;
+    atomic_int callback_max;
+
+    /* The keeper. */
+    pthread_t keeper;
+    bool keeper_runs;
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t wake;
+    bool quit;
+    char message[256];
+    atomic_int state; /* enum player_state */
+    _Atomic int64_t lost;
+};
+
+static size_t target(const struct player *p)
+{
+    size_t pieces = 2 * (size_t)atomic_load_explicit(&p->callback_max, memory_order_relaxed);
+    size_t most = p->ring.size - p->ring.size / 4;
+    size_t wanted = p->buffer > pieces ? p->buffer : pieces;
+    return wanted < most ? wanted : most;
+}
+
+/* --- the callback: copies, fades, counts; nothing else ------------------------------------------
+ */
+
+/* n samples that are due. Counts what is missing. */
+static void sound_take(struct player *p, float *x, size_t n)
+{
+    bool quiet = atomic_load_explicit(&p->idle, memory_order_relaxed) ||
+                 atomic_load_explicit(&p->draining, memory_order_relaxed);
+    size_t got = 0;
+    if (!p->flowing) {
+        size_t ready = ring_n_ready(&p->ring);
+        p->flowing = ready >= target(p) ||
+                     (ready > 0 && atomic_load_explicit(&p->draining, memory_order_relaxed));
+        p->gain = 0;
+    }
+    if (p->flowing) {
+        float goal = atomic_load_explicit(&p->leaving, memory_order_relaxed) ? 0 : 1;
+        got = ring_read(&p->ring, x, n);
+        for (size_t i = 0; i < got && (p->gain < 1 || goal < 1); i++) {
+            p->gain =
+                goal > 0 ? fminf(p->gain + p->gain_step, 1) : fmaxf(p->gain - p->gain_step, 0);
+            x[i] *= p->gain;
+        }
+        if (got > 0)
+            p->last = x[got - 1];
+        if (got < n) {
+            p->flowing = false;
+            if (!quiet)
+                atomic_fetch_add_explicit(&p->underruns, 1, memory_order_relaxed);
+        }
+    }
+    for (size_t i = got; i < n; i++) {
+        p->last *= p->decay;
+        p->last = fabsf(p->last) < 1e-6f ? 0 : p->last;
+        x[i] = p->last;
+    }
+    if (!quiet)
+        atomic_fetch_add_explicit(&p->missing, (int64_t)(n - got), memory_order_relaxed);
+}
+
+static int callback(const void *in, void *out, unsigned long frames,
+                    const PaStreamCallbackTimeInfo *time, PaStreamCallbackFlags flags, void *arg)
+{
+    struct player *p = arg;
+    float *y = out, x[PIECE];
+    for (unsigned long done = 0; done < frames;) {
+        size_t n = frames - done < PIECE ? frames - done : PIECE;
+        sound_take(p, x, n);
+        for (size_t i = 0; i < n; i++)
+            for (int c = 0; c < p->channels; c++)
+                *y++ = x[i];
+        done += n;
+    }
+    if (flags & paOutputUnderflow)
+        atomic_fetch_add_explicit(&p->device_underflows, 1, memory_order_relaxed);
+    if ((int)frames > atomic_load_explicit(&p->callback_max, memory_order_relaxed))
+        atomic_store_explicit(&p->callback_max, (int)frames, memory_order_relaxed);
+    atomic_fetch_add_explicit(&p->frames, (int64_t)frames, memory_order_relaxed);
+    atomic_fetch_add_explicit(&p->callbacks, 1, memory_order_relaxed);
+    bool silent = atomic_load_explicit(&p->leaving, memory_order_relaxed) && p->gain == 0;
+    if (!silent &&
+        (!atomic_load_explicit(&p->draining, memory_order_relaxed) || ring_n_ready(&p->ring) > 0))
+        return paContinue;
+    atomic_store(&p->drained, true);
+    return paComplete;
+}
+
+/* --- the device ---------------------------------------------------------------------------------
+ */
+
+/* As much latency as the buffer, as far as the device can be asked for it. */
+static double latency_choose(const struct player *p, const PaDeviceInfo *info)
+{
+    double low = fmax(info->defaultLowOutputLatency, LATENCY_MIN_MS / 1000.0);
+    double high = fmax(info->defaultHighOutputLatency, low);
+    return fmin(fmax(p->options.buffer_s, low), high);
+}
+
+/* Under device_lock. */
+static bool stream_open(struct player *p)
+{
+    int device = device_find(p->options.device, false);
+    if (device < 0)
+        return false;
+    const PaDeviceInfo *info = Pa_GetDeviceInfo(device);
+    if (p->rate == 0)
+        p->rate = p->options.rate > 0 ? p->options.rate : (int)lround(info->defaultSampleRate);
+    if (p->channels == 0)
+        p->channels =
+            p->options.channels > 0 ? p->options.channels : (info->maxOutputChannels < 2 ? 1 : 2);
+    snprintf(p->opened, sizeof(p->opened), "%s (%s)", info->name,
+             Pa_GetHostApiInfo(info->hostApi)->name);
+    PaStreamParameters parameters = {.device = device,
+                                     .channelCount = p->channels,
+                                     .sampleFormat = paFloat32,
+                                     .suggestedLatency = latency_choose(p, info)};
+    PaError error = Pa_OpenStream(&p->stream, NULL, &parameters, p->rate,
+                                  (unsigned long)p->options.callback_frames,
+                                  paClipOff | paDitherOff, callback, p);
+    if (error != paNoError) {
+        p->stream = NULL;
+        return error_set("%s does not play %d Hz in %d channel%s: %s (--rate and --channels choose "
+                         "others, --device another device)",
+                         p->opened, p->rate, p->channels, p->channels == 1 ? "" : "s",
+                         Pa_GetErrorText(error));
+    }
+    const PaStreamInfo *stream_info = Pa_GetStreamInfo(p->stream);
+    atomic_store(&p->device_s, stream_info ? stream_info->outputLatency : 0);
+    return true;
+}
+
+static void stream_close(struct player *p)
+{
+    device_lock();
+    if (p->stream) {
+        Pa_AbortStream(p->stream);
+        Pa_CloseStream(p->stream);
+    }
+    p->stream = NULL;
+    device_unlock();
+}
+
+static bool stream_start(struct player *p)
+{
+    PaError error = Pa_StartStream(p->stream);
+    return error == paNoError ||
+           error_set("%s does not start: %s", p->opened, Pa_GetErrorText(error));
+}
+
+/* --- the keeper: watches the device, and opens it again -----------------------------------------
+ */
+
+static void say(struct player *p, const char *what)
+{
+    pthread_mutex_lock(&p->lock);
+    snprintf(p->message, sizeof(p->message), "%.100s %s", p->opened, what);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* False: it is time to quit. */
+static bool keeper_wait(struct player *p, int ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t ns = until.tv_nsec + (int64_t)ms * 1000000;
+    until.tv_sec += ns / 1000000000;
+    until.tv_nsec = ns % 1000000000;
+    pthread_mutex_lock(&p->lock);
+    while (!p->quit && pthread_cond_timedwait(&p->wake, &p->lock, &until) == 0)
+        continue;
+    bool go_on = !p->quit;
+    pthread_mutex_unlock(&p->lock);
+    return go_on;
+}
+
+/* Devices are looked for anew: PortAudio is closed and opened in between. */
+static bool device_retry(struct player *p)
+{
+    if (p->begun)
+        device_end();
+    p->begun = device_begin();
+    if (!p->begun)
+        return false;
+    device_lock();
+    bool ok = stream_open(p);
+    device_unlock();
+    p->flowing = false;
+    if (ok && !stream_start(p)) {
+        stream_close(p);
+        ok = false;
+    }
+    return ok;
+}
+
+static void *keeper(void *arg)
+{
+    struct player *p = arg;
+    int64_t seen = 0;
+    double seen_at = clock_s();
+    while (keeper_wait(p, p->stream ? WATCH_MS : RETRY_MS)) {
+        if (!p->stream) {
+            if (!device_retry(p))
+                continue;
+            atomic_store(&p->state, PLAYER_PLAYING);
+            say(p, "is back");
+            seen_at = clock_s();
+            continue;
+        }
+        int64_t now = atomic_load(&p->callbacks);
+        if (now != seen) {
+            seen = now;
+            seen_at = clock_s();
+        }
+        bool stalled = clock_s() - seen_at > STALL_MS / 1000.0;
+        if (atomic_load(&p->drained) || (Pa_IsStreamActive(p->stream) == 1 && !stalled))
+            continue;
+        atomic_store(&p->state, PLAYER_LOST);
+        atomic_fetch_add(&p->lost, 1);
+        say(p, "went away: the music waits, and looks for it every second");
+        stream_close(p);
+    }
+    return NULL;
+}
+
+/* --- open, start, stop --------------------------------------------------------------------------
+ */
+
+struct player *player_open(const struct player_options *options)
+{
+    struct player *p = calloc(1, sizeof(*p));
+    if (!p) {
+        error_set("out of memory for a player");
+        return NULL;
+    }
+    p->options = *options;
+    if (options->device) {
+        snprintf(p->device, sizeof(p->device), "%s", options->device);
+        p->options.device = p->device;
+    }
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->wake, &clock);
+    pthread_condattr_destroy(&clock);
+    p->begun = device_begin();
+    bool opened = false;
+    if (p->begun) {
+        device_lock();
+        opened = stream_open(p);
+        device_unlock();
+    }
+    if (opened) {
+        snprintf(p->name, sizeof(p->name), "%s", p->opened);
+        p->buffer = (size_t)ceil(options->buffer_s * p->rate);
+        p->flowing = true;
+        p->gain = 1;
+        p->gain_step = 1 / (fade_s * (float)p->rate);
+        p->decay = expf(-1 / (decay_s * (float)p->rate));
+        opened = ring_init(&p->ring, 2 * p->buffer + (size_t)p->rate);
+    }
+    if (!opened) {
+        player_close(p);
+        return NULL;
+    }
+    return p;
+}
+
+bool player_start(struct player *p)
+{
+    if (!stream_start(p))
+        return false;
+    atomic_store(&p->state, PLAYER_PLAYING);
+    if (pthread_create(&p->keeper, NULL, keeper, p) != 0) {
+        stream_close(p);
+        return error_set("cannot start a thread for the sound device");
+    }
+    p->keeper_runs = true;
+    return true;
+}
+
+void player_finish(struct player *p)
+{
+    atomic_store(&p->draining, true);
+}
+
+bool player_finished(const struct player *p)
+{
+    return atomic_load(&p->drained);
+}
+
+/* Waits for the callback to have given its last. */
+static void drained_wait(struct player *p, double seconds)
+{
+    double until = clock_s() + seconds;
+    while (clock_s() < until && atomic_load(&p->state) == PLAYER_PLAYING &&
+           !atomic_load(&p->drained))
+        nanosleep(&(struct timespec){.tv_nsec = STOP_POLL_NS}, NULL);
+}
+
+void player_stop(struct player *p, double drain_s)
+{
+    player_finish(p);
+    if (p->keeper_runs) {
+        drained_wait(p, drain_s);
+        atomic_store(&p->leaving, true);
+        drained_wait(p, LEAVE_S);
+        pthread_mutex_lock(&p->lock);
+        p->quit = true;
+        pthread_cond_signal(&p->wake);
+        pthread_mutex_unlock(&p->lock);
+        pthread_join(p->keeper, NULL);
+        p->keeper_runs = false;
+    }
+    /* What the callback gave last is still under way in the device. */
+    double until = clock_s() + LEAVE_S;
+    while (p->stream && atomic_load(&p->drained) && clock_s() < until &&
+           Pa_IsStreamActive(p->stream) == 1)
+        nanosleep(&(struct timespec){.tv_nsec = STOP_POLL_NS}, NULL);
+    stream_close(p);
+    atomic_store(&p->state, PLAYER_STOPPED);
+}
+
+void player_close(struct player *p)
+{
+    if (!p)
+        return;
+    player_stop(p, 0);
+    if (p->begun)
+        device_end();
+    ring_free(&p->ring);
+    pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+int player_rate(const struct player *p)
+{
+    return p->rate;
+}
+
+int player_channels(const struct player *p)
+{
+    return p->channels;
+}
+
+const char *player_device(const struct player *p)
+{
+    return p->name;
+}
+
+size_t player_wanted(const struct player *p)
+{
+    size_t ready = ring_n_ready(&p->ring), goal = target(p);
+    return ready < goal ? goal - ready : 0;
+}
+
+size_t player_write(struct player *p, const float *x, size_t n)
+{
+    return ring_write(&p->ring, x, n);
+}
+
+void player_idle(struct player *p, bool idle)
+{
+    atomic_store(&p->idle, idle);
+}
+
+void player_look(const struct player *p, struct player_facts *f)
+{
+    *f = (struct player_facts){
+        .state = (enum player_state)atomic_load(&p->state),
+        .frames = atomic_load(&p->frames),
+        .callbacks = atomic_load(&p->callbacks),
+        .underruns = atomic_load(&p->underruns),
+        .missing = atomic_load(&p->missing),
+        .device_underflows = atomic_load(&p->device_underflows),
+        .lost = atomic_load(&p->lost),
+        .callback_max = atomic_load(&p->callback_max),
+        .fill_s = (double)ring_n_ready(&p->ring) / p->rate,
+        .target_s = (double)target(p) / p->rate,
+        .device_s = atomic_load(&p->device_s),
+    };
+}
+
+bool player_message(struct player *p, char *text, size_t size)
+{
+    pthread_mutex_lock(&p->lock);
+    bool any = p->message[0] != 0;
+    snprintf(text, size, "%s", p->message);
+    p->message[0] = 0;
+    pthread_mutex_unlock(&p->lock);
+    return any;
+}
