@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "kernels/backend_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct backend *backend_open(const char *name, int n_threads)
@@ -70,4 +71,24 @@ bool backend_reserve(struct backend *be, size_t bytes)
 bool backend_sync(struct backend *be)
 {
     return be->functions->sync(be);
+}
+
+void backend_timer_begin(struct backend *be)
+{
+    be->functions->timer_begin(be);
+}
+
+double backend_timer_end(struct backend *be)
+{
+    return be->functions->timer_end(be);
+}
+
+void backend_gpu_facts(struct gpu_facts *facts)
+{
+    *facts = (struct gpu_facts){.built = HISS_CUDA};
+#if HISS_CUDA
+    cuda_describe(facts);
+#else
+    snprintf(facts->why_not, sizeof(facts->why_not), "this program was built without CUDA");
+#endif
 }

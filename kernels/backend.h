@@ -49,6 +49,32 @@ bool backend_reserve(struct backend *be, size_t bytes);
 /* Waits for everything asked for so far. False with error_text if any of it failed. */
 bool backend_sync(struct backend *be);
 
+/* The seconds that what is asked for between the two calls takes, by the clock of whoever computes;
+   the end waits for it. Not to be nested. */
+void backend_timer_begin(struct backend *be);
+double backend_timer_end(struct backend *be);
+
+/* --- what there is of GPUs -------------------------------------------------------------------- */
+
+struct gpu_facts {
+    bool built;        /* this program has a CUDA backend; else there is nothing else here */
+    bool usable;       /* backend_open("cuda") would find all that it needs */
+    char why_not[256]; /* one line, if it is not usable */
+    char device[128];  /* name of the first device; "" if there is none, as the next five */
+    int n_devices;
+    int capability;             /* in tenths: 90 is 9.0 */
+    int n_cores;                /* streaming multiprocessors */
+    double clock_hz;            /* of theirs, at most */
+    size_t memory, memory_free; /* bytes */
+    int driver;                 /* the CUDA it serves: 13000 is 13.0; 0: there is no driver */
+    char release[32];           /* the driver's own number, "" if it does not say */
+    int runtime;                /* the CUDA this program was built with */
+    char blas[32];              /* version of the cuBLAS found, "" if there is none */
+};
+
+/* Needs no device and no driver, and opens no backend. Any thread. May set error_text. */
+void backend_gpu_facts(struct gpu_facts *facts);
+
 #ifdef __cplusplus
 }
 #endif

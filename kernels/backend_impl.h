@@ -21,6 +21,8 @@ struct backend_functions {
     void (*zero)(struct backend *be, void *memory, size_t bytes);
     bool (*reserve)(struct backend *be, size_t bytes);
     bool (*sync)(struct backend *be);
+    void (*timer_begin)(struct backend *be);
+    double (*timer_end)(struct backend *be);
 };
 
 /* n_threads: 0 for all there are. NULL with error_text. */
@@ -28,6 +30,7 @@ struct backend *cpu_backend_open(int n_threads);
 
 /* Only where the build has CUDA. The first device; NULL with error_text if there is none. */
 struct backend *cuda_backend_open(void);
+void cuda_describe(struct gpu_facts *facts);
 
 #ifdef __cplusplus
 }

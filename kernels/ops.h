@@ -335,8 +335,14 @@ struct ops {
        from leaving the work out. */
     /* n multiply-adds from registers, in independent chains; n is a multiple of LIMIT_ROUND. */
     float (*limit_multiply)(int64_t n);
+    /* n exponentials as the scan makes them, a multiple of LIMIT_ROUND. */
+    float (*limit_exp)(int64_t n);
     /* Reads n floats (a multiple of LIMIT_ROUND) `times` over. */
     float (*limit_read)(const float *x, int64_t n, int64_t times);
+    /* The same of a device, all of it, which the call only begins; NULL where the calling thread
+       computes. At least n multiply-adds, or exponentials; returns how many. */
+    int64_t (*limit_device_multiply)(struct backend *be, int64_t n);
+    int64_t (*limit_device_exp)(struct backend *be, int64_t n);
 };
 
 enum { LIMIT_ROUND = 192 };

@@ -1,6 +1,7 @@
 /* Opening the CPU backend, and its memory. */
 #define _GNU_SOURCE
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "kernels/backend_impl.h"
 #include "kernels/cpu/cpu.h"
@@ -146,6 +147,16 @@ static bool cpu_sync(struct backend *be)
     return true;
 }
 
+static void cpu_timer_begin(struct backend *be)
+{
+    cpu_of(be)->timer_start = clock_s();
+}
+
+static double cpu_timer_end(struct backend *be)
+{
+    return clock_s() - cpu_of(be)->timer_start;
+}
+
 static const struct backend_functions functions = {
     .close = cpu_close,
     .alloc = cpu_alloc,
@@ -156,6 +167,8 @@ static const struct backend_functions functions = {
     .zero = cpu_zero,
     .reserve = cpu_reserve,
     .sync = cpu_sync,
+    .timer_begin = cpu_timer_begin,
+    .timer_end = cpu_timer_end,
 };
 
 struct backend *cpu_backend_open(int n_threads)

@@ -66,5 +66,6 @@ const struct ops CPU_OPS_NAME = {
     .sum_squares = op_sum_squares,
     .adamw = op_adamw,
     .limit_multiply = op_limit_multiply,
+    .limit_exp = op_limit_exp,
     .limit_read = op_limit_read,
 };

@@ -16,6 +16,7 @@ struct cpu_backend {
     struct pool *pool;
     char *scratch; /* for partial sums; an operation's own from its begin to its end */
     size_t scratch_size;
+    double timer_start;
 };
 
 static inline struct cpu_backend *cpu_of(struct backend *be)

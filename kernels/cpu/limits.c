@@ -8,6 +8,7 @@ enum {
     LIMIT_CHAINS = 6,
 #endif
     LIMIT_LOADS = 8,
+    LIMIT_EXPS = 4, /* side by side */
 };
 
 static float op_limit_multiply(int64_t n)
@@ -26,6 +27,21 @@ static float op_limit_multiply(int64_t n)
     for (int i = 1; i < LIMIT_CHAINS; i++)
         sums[0] += sums[i];
     return vsum(sums[0]);
+}
+
+/* x = 2^-x goes to 0.641 from wherever it begins. */
+static float op_limit_exp(int64_t n)
+{
+    vf x[LIMIT_EXPS];
+    for (int i = 0; i < LIMIT_EXPS; i++)
+        x[i] = vset(0.1f * (float)i);
+    __asm__ volatile("" : "+m"(x));
+    for (int64_t k = 0; k < n; k += LIMIT_EXPS * V_LANES) {
+        for (int i = 0; i < LIMIT_EXPS; i++)
+            x[i] = -x[i];
+        vexp2_decays(x, LIMIT_EXPS);
+    }
+    return vsum(x[0] + x[1] + x[2] + x[3]);
 }
 
 static float op_limit_read(const float *x, int64_t n, int64_t times)

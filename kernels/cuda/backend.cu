@@ -26,6 +26,9 @@ static void cuda_close(struct backend *be)
     cudaFree(cuda->scratch);
     if (cuda->staging)
         cudaFreeHost(cuda->staging);
+    for (int i = 0; i < 2; i++)
+        if (cuda->timer[i])
+            cudaEventDestroy(cuda->timer[i]);
     if (cuda->stream)
         cudaStreamDestroy(cuda->stream);
     free(cuda);
@@ -130,9 +133,25 @@ static bool cuda_sync(struct backend *be)
     return error_set("the GPU failed at %s: %s", cuda->error_at, cudaGetErrorString(error));
 }
 
+static void cuda_timer_begin(struct backend *be)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    cuda_keep_error(cuda, cudaEventRecord(cuda->timer[0], cuda->stream), "timer");
+}
+
+static double cuda_timer_end(struct backend *be)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    float ms = 0.0f;
+    cuda_keep_error(cuda, cudaEventRecord(cuda->timer[1], cuda->stream), "timer");
+    cuda_wait(cuda, "an operation that was timed");
+    cuda_keep_error(cuda, cudaEventElapsedTime(&ms, cuda->timer[0], cuda->timer[1]), "timer");
+    return ms * 1e-3;
+}
+
 static const struct backend_functions cuda_functions = {
-    cuda_close, cuda_alloc, cuda_free,    cuda_upload, cuda_download,
-    cuda_copy,  cuda_zero,  cuda_reserve, cuda_sync,
+    cuda_close, cuda_alloc,   cuda_free, cuda_upload,      cuda_download,  cuda_copy,
+    cuda_zero,  cuda_reserve, cuda_sync, cuda_timer_begin, cuda_timer_end,
 };
 
 static void set_ops(struct ops *o)
@@ -167,29 +186,20 @@ static void set_ops(struct ops *o)
     o->sample = op_sample;
     o->sum_squares = op_sum_squares;
     o->adamw = op_adamw;
+    o->limit_device_multiply = op_limit_device_multiply;
+    o->limit_device_exp = op_limit_device_exp;
 }
 
-/* The first device there is; its architecture must be one the kernels were made for. */
 static bool device_open(struct cuda_backend *cuda)
 {
-    struct cudaDeviceProp device;
-    int n = 0, driver = 0;
-    cudaError_t error = cudaGetDeviceCount(&n);
-    if (error != cudaSuccess && cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
-        return error_set("CUDA: this machine has no NVIDIA driver; use --backend cpu");
-    if (error != cudaSuccess)
-        return error_set("CUDA: no device can be used (%s); use --backend cpu",
-                         cudaGetErrorString(error));
-    if (n == 0)
-        return error_set("CUDA: there is no device; use --backend cpu");
-    if ((error = cudaSetDevice(0)) != cudaSuccess ||
-        (error = cudaGetDeviceProperties(&device, 0)) != cudaSuccess)
+    struct gpu_facts facts;
+    cudaError_t error;
+    if (!device_facts(&facts))
+        return error_set("CUDA: %s; use --backend cpu", facts.why_not);
+    if ((error = cudaSetDevice(0)) != cudaSuccess)
         return cuda_says("CUDA: device 0 cannot be used", error);
-    if (device.major < 8)
-        return error_set("CUDA: %s is too old: a device of compute capability 8.0 or later is "
-                         "needed, it has %d.%d",
-                         device.name, device.major, device.minor);
-    snprintf(cuda->name, sizeof cuda->name, "cuda %.100s", device.name);
+    cuda->n_cores = facts.n_cores;
+    snprintf(cuda->name, sizeof cuda->name, "cuda %.100s", facts.device);
     return true;
 }
 
@@ -208,6 +218,8 @@ struct backend *cuda_backend_open(void)
     if (!device_open(cuda))
         goto fail;
     if ((error = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)) != cudaSuccess ||
+        (error = cudaEventCreate(&cuda->timer[0])) != cudaSuccess ||
+        (error = cudaEventCreate(&cuda->timer[1])) != cudaSuccess ||
         (error = cudaHostAlloc(reinterpret_cast<void **>(&cuda->staging), STAGING_SIZE,
                                cudaHostAllocDefault)) != cudaSuccess) {
         cuda_says("CUDA: the device does not start", error);

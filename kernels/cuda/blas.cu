@@ -7,6 +7,7 @@
 #include "kernels/cuda/cuda.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 
 enum { BLAS_WORKSPACE = 32 << 20 }; /* bytes: what cuBLAS takes by itself on sm_90 */
 
@@ -38,6 +39,12 @@ static void *blas_library(void)
     return NULL;
 }
 
+static bool blas_missing(void)
+{
+    return error_set("cuBLAS is not installed: libcublas.so.13 or .12 was not found; install it or "
+                     "set LD_LIBRARY_PATH to where it is");
+}
+
 static bool blas_symbol(void *library, void *function, const char *name)
 {
     void *symbol = dlsym(library, name);
@@ -55,8 +62,7 @@ static bool blas_load(void)
         return true;
     void *library = blas_library();
     if (!library)
-        return error_set("cuBLAS is not installed: libcublas.so.13 or .12 was not found; install "
-                         "it or set LD_LIBRARY_PATH to where it is");
+        return blas_missing();
     return blas_symbol(library, &blas.create, "cublasCreate_v2") &&
            blas_symbol(library, &blas.destroy, "cublasDestroy_v2") &&
            blas_symbol(library, &blas.set_stream, "cublasSetStream_v2") &&
@@ -64,6 +70,21 @@ static bool blas_load(void)
            blas_symbol(library, &blas.set_math_mode, "cublasSetMathMode") &&
            blas_symbol(library, &blas.sgemm, "cublasSgemm_v2") &&
            blas_symbol(library, &blas.sgemm_batched, "cublasSgemmStridedBatched");
+}
+
+/* The version of the cuBLAS that is found. */
+static bool blas_describe(char *version, size_t size)
+{
+    int number[3] = {0, 0, 0};
+    void *library = blas_library();
+    if (!library)
+        return blas_missing();
+    cublasStatus_t (*get)(libraryPropertyType, int *);
+    *reinterpret_cast<void **>(&get) = dlsym(library, "cublasGetProperty");
+    for (int i = 0; get && i < 3; i++)
+        get((libraryPropertyType)(MAJOR_VERSION + i), &number[i]);
+    snprintf(version, size, "%d.%d.%d", number[0], number[1], number[2]);
+    return true;
 }
 
 /* After the stream: setting that takes the workspace away. */

@@ -18,4 +18,6 @@
 #include "kernels/cuda/sample.cu"
 #include "kernels/cuda/optimiser.cu"
 #include "kernels/cuda/workspace.cu"
+#include "kernels/cuda/limits.cu"
+#include "kernels/cuda/describe.cu"
 #include "kernels/cuda/backend.cu"

@@ -20,6 +20,8 @@ struct cuda_backend {
     struct ops ops;
     char name[128]; /* of ops: the device's */
     cudaStream_t stream;
+    cudaEvent_t timer[2];
+    int n_cores; /* streaming multiprocessors */
     cublasHandle_t blas;
     void *blas_workspace;
     char *scratch; /* device memory for partial sums; an operation's own while it runs */

@@ -2,6 +2,7 @@
 #include "kernels/ops.h"
 #include "tests/kernels/check.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static void test_every_float_is_read(void **state)
@@ -32,11 +33,26 @@ static void test_every_multiply_is_done(void **state)
     backend_close(be);
 }
 
+/* x = 2^-x swings around 0.641, closer each time: a round moves it, and many leave it there. */
+static void test_every_exponential_is_made(void **state)
+{
+    struct backend *be = backend_open("cpu", 1);
+    float limit = be->ops->limit_exp(LIMIT_ROUND * 1000), before = be->ops->limit_exp(0);
+    assert_true(limit > 0 && be->ops->limit_exp(LIMIT_ROUND * 2000) == limit);
+    for (int n = 1; n < 4; n++) {
+        float now = be->ops->limit_exp(LIMIT_ROUND * n);
+        assert_true(fabsf(now - limit) < 0.5f * fabsf(before - limit));
+        before = now;
+    }
+    backend_close(be);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_float_is_read),
         cmocka_unit_test(test_every_multiply_is_done),
+        cmocka_unit_test(test_every_exponential_is_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
