@@ -1,0 +1,17 @@
+/* For tests that run on the shim: C and C++. */
+#ifndef SHIM_CUDA_ON_CPU_H
+#define SHIM_CUDA_ON_CPU_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The order of threads, blocks, streams and copies from now on: CUDA_ON_CPU_SEED. While nothing
+   runs: after a wait for the device. */
+void cuda_on_cpu_set_seed(int seed);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

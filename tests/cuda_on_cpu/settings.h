@@ -1,0 +1,26 @@
+/* What the environment asks for: README.md has the names. Read once. */
+#ifndef SHIM_SETTINGS_H
+#define SHIM_SETTINGS_H
+
+struct shim_settings {
+    int seed;       /* the order: 0 as written, 1 reversed, others random */
+    int threads;    /* of the processor, that blocks run on */
+    int resident;   /* blocks of a plain launch that run at the same time on one of them */
+    int sms;        /* multiprocessors that the device claims to have */
+    int memory_mib; /* of the device */
+    int idle_ms;    /* streams left alone for so long begin by themselves; below 0: never */
+    int stuck_s;    /* a kernel whose threads all wait for so long is reported */
+    bool protect;   /* the host's accesses to device memory fault */
+};
+
+const struct shim_settings *shim_settings(void);
+
+/* A generator of the scheduler's: small, and the same everywhere. */
+static inline unsigned long long shim_mix(unsigned long long x)
+{
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+    return x ^ x >> 31;
+}
+
+#endif
