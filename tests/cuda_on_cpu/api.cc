@@ -49,6 +49,10 @@ const char *cudaGetErrorName(cudaError_t error)
         return "cudaErrorInvalidDevicePointer";
     case cudaErrorInvalidMemcpyDirection:
         return "cudaErrorInvalidMemcpyDirection";
+    case cudaErrorInsufficientDriver:
+        return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+        return "cudaErrorNoDevice";
     case cudaErrorInvalidDevice:
         return "cudaErrorInvalidDevice";
     case cudaErrorInvalidResourceHandle:
@@ -137,6 +141,9 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
     switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
         *value = shim_settings()->sms;
+        return cudaSuccess;
+    case cudaDevAttrClockRate:
+        *value = 1000000;
         return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
         *value = 9;

@@ -205,6 +205,12 @@ cublasStatus_t cublasSgemm_v2(cublasHandle_t handle, cublasOperation_t op_a, cub
                                      beta, c, ld_c, 0, 1);
 }
 
+cublasStatus_t cublasGetProperty(libraryPropertyType which, int *value)
+{
+    *value = which == MAJOR_VERSION ? CUDART_VERSION / 1000 : 0;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 cublasStatus_t cublasCreate_v2(cublasHandle_t *handle)
 {
     openblas_set_num_threads(1); /* a sum's order does not depend on the machine */

@@ -46,7 +46,14 @@ typedef enum {
     CUBLAS_GEMM_DEFAULT_TENSOR_OP = 99,
 } cublasGemmAlgo_t;
 
+typedef enum {
+    MAJOR_VERSION,
+    MINOR_VERSION,
+    PATCH_LEVEL,
+} libraryPropertyType;
+
 extern "C" {
+cublasStatus_t cublasGetProperty(libraryPropertyType which, int *value);
 cublasStatus_t cublasCreate_v2(cublasHandle_t *handle);
 cublasStatus_t cublasDestroy_v2(cublasHandle_t handle);
 cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream);
