@@ -21,11 +21,14 @@ enum {
     STALL_MS = 2000, /* a device that asks for nothing for so long is gone */
     RETRY_MS = 1000, /* between two tries to open it again */
     STOP_POLL_NS = 2000000,
+    KEEPER_S = 2,       /* it ends in, unless the device hangs */
     LATENCY_MIN_MS = 5, /* of the device: asked for, at least */
 };
 
 static const float fade_s = 0.005f; /* in, after a gap */
-#define LEAVE_S 0.5                 /* for the last fade, and for what is under way in the device */
+#define PACED_S 0.05
+#define SETTLE_S 0.5 /* of silence, for a device that never goes by the clock */
+#define LEAVE_S 0.5  /* for the last fade, and for what is under way in the device */
 static const float decay_s = 0.002f; /* out: what the last sample becomes, a time constant */
 
 struct player {
@@ -34,6 +37,7 @@ struct player {
     char name[2 * PLAYER_NAME_MAX];   /* as it was first opened */
     char opened[2 * PLAYER_NAME_MAX]; /* as it is open; the keeper's once it runs */
     bool begun;                       /* PortAudio */
+    bool hung;                        /* the keeper does not come back from the device */
     int rate, channels;
     size_t buffer; /* samples */
     struct ring ring;
@@ -41,6 +45,9 @@ struct player {
     _Atomic double device_s;
 
     /* The callback's own. */
+    bool settled;
+    double asked_at, paced_since; /* seconds, PortAudio's clock */
+    int64_t n_unsettled;
     bool flowing;
     float gain, gain_step, last, decay;
     /* Between the callback and others. */
@@ -100,21 +107,35 @@ static void sound_take(struct player *p, float *x, size_t n)
     }
     for (size_t i = got; i < n; i++) {
         p->last *= p->decay;
-        p->last = fabsf(p->last) < 1e-6f ? 0 : p->last;
+        p->last = fabsf(p->last) < 1e-5f ? 0 : p->last;
         x[i] = p->last;
     }
     if (!quiet)
         atomic_fetch_add_explicit(&p->missing, (int64_t)(n - got), memory_order_relaxed);
 }
 
+/* A device, or a server behind it, first fills buffers of its own, faster than they sound: with
+   silence, or they would empty the ring at once. Settled: for a while it asked as time goes by. */
+static bool settled(struct player *p, int64_t n, double now)
+{
+    if (p->n_unsettled == 0 || now - p->asked_at < 0.5 * (double)n / p->rate)
+        p->paced_since = now;
+    p->asked_at = now;
+    p->n_unsettled += n;
+    p->settled = now - p->paced_since > PACED_S || (double)p->n_unsettled > SETTLE_S * p->rate;
+    return p->settled;
+}
+
 static int callback(const void *in, void *out, unsigned long frames,
                     const PaStreamCallbackTimeInfo *time, PaStreamCallbackFlags flags, void *arg)
 {
     struct player *p = arg;
-    float *y = out, x[PIECE];
+    float *y = out, x[PIECE] = {0};
+    bool sound = p->settled || settled(p, (int64_t)frames, time->currentTime);
     for (unsigned long done = 0; done < frames;) {
         size_t n = frames - done < PIECE ? frames - done : PIECE;
-        sound_take(p, x, n);
+        if (sound)
+            sound_take(p, x, n);
         for (size_t i = 0; i < n; i++)
             for (int c = 0; c < p->channels; c++)
                 *y++ = x[i];
@@ -126,9 +147,11 @@ static int callback(const void *in, void *out, unsigned long frames,
         atomic_store_explicit(&p->callback_max, (int)frames, memory_order_relaxed);
     atomic_fetch_add_explicit(&p->frames, (int64_t)frames, memory_order_relaxed);
     atomic_fetch_add_explicit(&p->callbacks, 1, memory_order_relaxed);
-    bool silent = atomic_load_explicit(&p->leaving, memory_order_relaxed) && p->gain == 0;
-    if (!silent &&
-        (!atomic_load_explicit(&p->draining, memory_order_relaxed) || ring_n_ready(&p->ring) > 0))
+    /* The end: all is given, and what was last has died away. */
+    bool left = atomic_load_explicit(&p->leaving, memory_order_relaxed) && p->gain == 0;
+    bool given = atomic_load_explicit(&p->draining, memory_order_relaxed) &&
+                 ring_n_ready(&p->ring) == 0 && p->last == 0;
+    if (!left && !given)
         return paContinue;
     atomic_store(&p->drained, true);
     return paComplete;
@@ -233,7 +256,8 @@ static bool device_retry(struct player *p)
     device_lock();
     bool ok = stream_open(p);
     device_unlock();
-    p->flowing = false;
+    p->flowing = p->settled = false;
+    p->n_unsettled = 0;
     if (ok && !stream_start(p)) {
         stream_close(p);
         ok = false;
@@ -301,7 +325,7 @@ struct player *player_open(const struct player_options *options)
     }
     if (opened) {
         snprintf(p->name, sizeof(p->name), "%s", p->opened);
-        p->buffer = (size_t)ceil(options->buffer_s * p->rate);
+        p->buffer = (size_t)llround(options->buffer_s * p->rate);
         p->flowing = true;
         p->gain = 1;
         p->gain_step = 1 / (fade_s * (float)p->rate);
@@ -358,9 +382,14 @@ void player_stop(struct player *p, double drain_s)
         p->quit = true;
         pthread_cond_signal(&p->wake);
         pthread_mutex_unlock(&p->lock);
-        pthread_join(p->keeper, NULL);
+        struct timespec patience;
+        clock_gettime(CLOCK_REALTIME, &patience);
+        patience.tv_sec += KEEPER_S;
         p->keeper_runs = false;
+        p->hung = pthread_timedjoin_np(p->keeper, NULL, &patience) != 0;
     }
+    if (p->hung)
+        return;
     /* What the callback gave last is still under way in the device. */
     double until = clock_s() + LEAVE_S;
     while (p->stream && atomic_load(&p->drained) && clock_s() < until &&
@@ -375,6 +404,8 @@ void player_close(struct player *p)
     if (!p)
         return;
     player_stop(p, 0);
+    if (p->hung) /* in a device that does not answer: what it may still touch is left to it */
+        return;
     if (p->begun)
         device_end();
     ring_free(&p->ring);
