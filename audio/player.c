@@ -28,7 +28,8 @@ enum {
 static const float fade_s = 0.005f; /* in, after a gap */
 #define PACED_S 0.05
 #define SETTLE_S 0.5 /* of silence, for a device that never goes by the clock */
-#define LEAVE_S 0.5  /* for the last fade, and for what is under way in the device */
+#define AHEAD_MAX_S 1.0
+#define LEAVE_S 1.2  /* for the last fade, and for what is under way in the device */
 static const float decay_s = 0.002f; /* out: what the last sample becomes, a time constant */
 
 struct player {
@@ -42,12 +43,14 @@ struct player {
     size_t buffer; /* samples */
     struct ring ring;
     PaStream *stream; /* NULL: lost */
-    _Atomic double device_s;
+    _Atomic double device_s, ahead_s;
 
     /* The callback's own. */
     bool settled;
     double asked_at, paced_since; /* seconds, PortAudio's clock */
     int64_t n_unsettled;
+    double begun_at; /* the same clock */
+    int64_t n_given, n_silent;
     bool flowing;
     float gain, gain_step, last, decay;
     /* Between the callback and others. */
@@ -126,6 +129,26 @@ static bool settled(struct player *p, int64_t n, double now)
     return p->settled;
 }
 
+/* The end: all is given, what was last has died away, and so much silence followed as the device is
+   ahead of the clock: what it had in its buffers was heard. (Left to end by itself, PortAudio drops
+   those of a sound server.) */
+static void end_note(struct player *p, int64_t n, double now)
+{
+    double least = atomic_load_explicit(&p->device_s, memory_order_relaxed);
+    if (p->n_given == 0)
+        p->begun_at = now;
+    p->n_given += n;
+    double given_s = (double)p->n_given / p->rate;
+    double ahead = fmin(fmax(given_s - (now - p->begun_at), least), AHEAD_MAX_S);
+    bool left = atomic_load_explicit(&p->leaving, memory_order_relaxed) && p->gain == 0;
+    bool given = atomic_load_explicit(&p->draining, memory_order_relaxed) &&
+                 ring_n_ready(&p->ring) == 0 && p->last == 0;
+    p->n_silent = left || given ? p->n_silent + n : 0;
+    atomic_store_explicit(&p->ahead_s, ahead, memory_order_relaxed);
+    if (p->n_silent > 0 && (double)p->n_silent / p->rate >= ahead)
+        atomic_store_explicit(&p->drained, true, memory_order_relaxed);
+}
+
 static int callback(const void *in, void *out, unsigned long frames,
                     const PaStreamCallbackTimeInfo *time, PaStreamCallbackFlags flags, void *arg)
 {
@@ -147,14 +170,8 @@ static int callback(const void *in, void *out, unsigned long frames,
         atomic_store_explicit(&p->callback_max, (int)frames, memory_order_relaxed);
     atomic_fetch_add_explicit(&p->frames, (int64_t)frames, memory_order_relaxed);
     atomic_fetch_add_explicit(&p->callbacks, 1, memory_order_relaxed);
-    /* The end: all is given, and what was last has died away. */
-    bool left = atomic_load_explicit(&p->leaving, memory_order_relaxed) && p->gain == 0;
-    bool given = atomic_load_explicit(&p->draining, memory_order_relaxed) &&
-                 ring_n_ready(&p->ring) == 0 && p->last == 0;
-    if (!left && !given)
-        return paContinue;
-    atomic_store(&p->drained, true);
-    return paComplete;
+    end_note(p, (int64_t)frames, time->currentTime);
+    return paContinue;
 }
 
 /* --- the device ---------------------------------------------------------------------------------
@@ -257,7 +274,7 @@ static bool device_retry(struct player *p)
     bool ok = stream_open(p);
     device_unlock();
     p->flowing = p->settled = false;
-    p->n_unsettled = 0;
+    p->n_unsettled = p->n_given = p->n_silent = 0;
     if (ok && !stream_start(p)) {
         stream_close(p);
         ok = false;
@@ -390,11 +407,6 @@ void player_stop(struct player *p, double drain_s)
     }
     if (p->hung)
         return;
-    /* What the callback gave last is still under way in the device. */
-    double until = clock_s() + LEAVE_S;
-    while (p->stream && atomic_load(&p->drained) && clock_s() < until &&
-           Pa_IsStreamActive(p->stream) == 1)
-        nanosleep(&(struct timespec){.tv_nsec = STOP_POLL_NS}, NULL);
     stream_close(p);
     atomic_store(&p->state, PLAYER_STOPPED);
 }
@@ -458,7 +470,7 @@ void player_look(const struct player *p, struct player_facts *f)
         .callback_max = atomic_load(&p->callback_max),
         .fill_s = (double)ring_n_ready(&p->ring) / p->rate,
         .target_s = (double)target(p) / p->rate,
-        .device_s = atomic_load(&p->device_s),
+        .device_s = fmax(atomic_load(&p->device_s), atomic_load(&p->ahead_s)),
     };
 }
 

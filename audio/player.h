@@ -60,7 +60,8 @@ struct player_facts {
     int callback_max;          /* the largest callback, in frames */
     double fill_s;             /* in the ring now */
     double target_s; /* of the ring: buffer_s, or more if the device asks for larger pieces */
-    double device_s; /* latency behind the ring, as PortAudio gives it */
+    double device_s; /* latency behind the ring: as PortAudio gives it, or as far as the device
+ asks ahead of the clock if that is more (a sound server's buffer) */
 };
 
 /* Opens the device, stopped. NULL with error_text: one line that names what was asked for and what

@@ -1,0 +1,83 @@
+#!/bin/bash
+# hiss live on the sinks of a sound server, run by tests/audio/server.sh: live.sh HISS PRESETS EXPECTED
+# HEARD.py. What arrives there is compared with what hiss generate writes for the same seed.
+set -u
+hiss=$(realpath "$1") expected=$(realpath "$3") heard=$(realpath "$4")
+HISS_PRESETS=$(realpath "$2") LC_ALL=C
+export HISS_PRESETS LC_ALL
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+n_failed=0
+
+bad() {
+    echo "FAILED: $*"
+    [ -s err ] && sed 's/^/  err: /' err | tail -5
+    n_failed=$((n_failed + 1))
+}
+
+# ear RATE CHANNELS: a sink, its monitor being recorded to ear.raw.
+ear() {
+    module=$(pactl load-module module-null-sink sink_name=ear rate="$1" channels="$2" \
+        format=float32le norewinds=1)
+    parec --device=ear.monitor --raw --format=float32le --rate="$1" --channels="$2" \
+        --latency-msec=50 >ear.raw &
+    recorder=$!
+    sleep 0.3
+}
+ear_end() {
+    sleep 0.5
+    kill $recorder
+    wait $recorder 2>/dev/null
+    pactl unload-module "$module"
+}
+
+# same RATE CHANNELS TAKE ARGUMENTS: heard at that device is the take, sample for sample.
+same() {
+    local rate=$1 channels=$2 take=$3
+    shift 3
+    ear "$rate" "$channels"
+    timeout 60 "$hiss" live --device ear --rate "$rate" --channels "$channels" --buffer 1s --anyway "$@" \
+        >out 2>err </dev/null || bad "exit $? of hiss live $*"
+    ear_end
+    grep -q ' 0 underruns' err || bad "underruns in hiss live $*"
+    "$expected" "$HISS_PRESETS/digits.safetensors" "$take" "$rate" >expected.raw ||
+        bad "no expectation"
+    /usr/bin/python3 -B "$heard" ear.raw expected.raw "$channels" >said 2>&1 ||
+        bad "$rate Hz, $channels channels: $(cat said)"
+}
+
+"$hiss" generate --label seven --seconds 1.5 --seed 5 -o seven.wav 2>err || bad "no take"
+"$hiss" generate --seconds 1.2 --seed 6 --temperature 0.9 -o free.wav 2>err || bad "no take"
+sox seven.wav start.wav trim 0 0.3
+"$hiss" generate --prompt start.wav --seconds 1.0 --seed 9 -o after.wav 2>err || bad "no take"
+
+same 8000 1 seven.wav --label seven --seconds 1.5 --seed 5
+same 48000 2 seven.wav --label seven --seconds 1.5 --seed 5
+same 44100 1 free.wav --seconds 1.2 --seed 6 --temperature 0.9
+same 192000 1 free.wav --seconds 1.2 --seed 6 --temperature 0.9 --threads 1
+same 11025 4 free.wav --seconds 1.2 --seed 6 --temperature 0.9
+same 16000 6 after.wav --prompt start.wav --seconds 1.0 --seed 9
+same 8000 1 free.wav --prerender 1.2s --seed 6 --temperature 0.9
+
+# --- what is asked of it, and what it says ---------------------------------------------------------
+# fails CODE TEXT ARGUMENTS: that exit code, one line that says TEXT.
+fails() {
+    local code=$1 text=$2 got
+    shift 2
+    timeout 30 "$hiss" live "$@" >out 2>err </dev/null
+    got=$?
+    [ $got = "$code" ] || bad "exit $got, not $code, of: hiss live $*"
+    grep -qF -- "$text" err || bad "no '$text' from: hiss live $*"
+    [ "$(grep -c '^hiss' err)" = 1 ] || bad "not one line of error from: hiss live $*"
+}
+fails 1 'there is no sound device gramophone' --device gramophone
+fails 1 'no such file' nowhere.safetensors
+fails 1 'there is no label' --label eleventy
+fails 2 'from 1 to 64' --channels 129
+fails 1 'Hz in 3 channels' --device ear --rate 700000 --channels 3
+fails 2 'expected fp32' --precision fp7
+fails 2 'choose one' --prompt start.wav --from start.wav
+echo "no state" >state
+fails 1 'bytes' --device tofile --from state
+[ $n_failed = 0 ]
