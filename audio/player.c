@@ -29,7 +29,7 @@ static const float fade_s = 0.005f; /* in, after a gap */
 #define PACED_S 0.05
 #define SETTLE_S 0.5 /* of silence, for a device that never goes by the clock */
 #define AHEAD_MAX_S 1.0
-#define LEAVE_S 1.2  /* for the last fade, and for what is under way in the device */
+#define LEAVE_S 1.2 /* for the last fade, and for what is under way in the device */
 static const float decay_s = 0.002f; /* out: what the last sample becomes, a time constant */
 
 struct player {
