@@ -281,6 +281,7 @@ int command_live(int argc, const char **argv)
         return parsed == PARSED_HELP ? EXIT_OK : EXIT_USAGE;
     if (words_check(&w) != EXIT_OK)
         return EXIT_USAGE;
+    log_take_stderr(); /* PortAudio speaks its mind there when a device fails */
     if (w.list_devices)
         return player_devices(device_print, NULL) ? EXIT_OK : world_error();
     struct session s = {.words = &w};

@@ -39,7 +39,7 @@ int usage_error(const char *command, const char *format, ...)
 int world_error(void)
 {
     log_status_end();
-    fprintf(stderr, "hiss: %s\n", error_text());
+    fprintf(log_file(), "hiss: %s\n", error_text());
     return EXIT_WORLD;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -24,10 +25,32 @@ static char status[LINE_MAX_BYTES]; /* "": there is no status line */
 static bool status_drawn;           /* as it is now */
 static double status_time = -1e9;   /* when it was last drawn or printed */
 
+static FILE *taken; /* standard error as it was */
+
+void log_take_stderr(void)
+{
+    int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC), own = dup(STDERR_FILENO);
+    FILE *file = own >= 0 && nowhere >= 0 ? fdopen(own, "w") : NULL;
+    if (file) {
+        setvbuf(file, NULL, _IONBF, 0); /* as stderr is */
+        dup2(nowhere, STDERR_FILENO);
+        taken = file;
+    } else if (own >= 0) {
+        close(own);
+    }
+    if (nowhere >= 0)
+        close(nowhere);
+}
+
+FILE *log_file(void)
+{
+    return taken ? taken : stderr;
+}
+
 static bool on_terminal(void)
 {
     const char *term = getenv("TERM");
-    return isatty(STDERR_FILENO) && !(term && strcmp(term, "dumb") == 0);
+    return isatty(fileno(log_file())) && !(term && strcmp(term, "dumb") == 0);
 }
 
 /* File names may hold any byte; one message stays one line and cannot steer the terminal. */
@@ -59,10 +82,10 @@ static void status_draw(void)
 {
     struct winsize size;
     int columns = COLUMNS_DEFAULT;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
+    if (ioctl(fileno(log_file()), TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
         columns = size.ws_col;
     /* The last column stays free: text in it makes some terminals wrap. */
-    fprintf(stderr, "\r%.*s\033[K", text_fit(status, columns - 1), status);
+    fprintf(log_file(), "\r%.*s\033[K", text_fit(status, columns - 1), status);
     status_drawn = true;
     status_time = clock_s();
 }
@@ -71,7 +94,7 @@ static void message_print(const char *mark, const char *text)
 {
     pthread_mutex_lock(&lock);
     bool redraw = status[0] && on_terminal();
-    fprintf(stderr, "%s%s%s\n", redraw ? "\r\033[K" : "", mark, text);
+    fprintf(log_file(), "%s%s%s\n", redraw ? "\r\033[K" : "", mark, text);
     if (redraw)
         status_draw();
     pthread_mutex_unlock(&lock);
@@ -124,7 +147,7 @@ void log_status(bool force, const char *format, ...)
     if (terminal && (force || waited >= redraw_s)) {
         status_draw();
     } else if (!terminal && (force || waited >= LOG_INTERVAL_S)) {
-        fprintf(stderr, "%s\n", status);
+        fprintf(log_file(), "%s\n", status);
         status_time = clock_s();
     }
     pthread_mutex_unlock(&lock);
@@ -136,7 +159,7 @@ void log_status_end(void)
     if (status[0] && on_terminal()) {
         if (!status_drawn)
             status_draw();
-        fputc('\n', stderr);
+        fputc('\n', log_file());
     }
     status[0] = 0;
     pthread_mutex_unlock(&lock);

@@ -10,10 +10,19 @@
 #define HISS_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 enum { LOG_INTERVAL_S = 5 }; /* between status lines where there is no terminal */
 
 enum log_level { LOG_QUIET, LOG_WARNINGS, LOG_NORMAL };
+
+/* From now on standard error is ours alone: what libraries print there is dropped, what is said
+   here (and written to log_file) still arrives. Once, before other threads start; nothing if the
+   system has no place for it. */
+void log_take_stderr(void);
+
+/* Where messages go: standard error, or what was it. */
+FILE *log_file(void);
 
 /* What is printed from now on. The default is LOG_NORMAL. */
 void log_set_level(enum log_level level);

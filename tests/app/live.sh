@@ -1,8 +1,9 @@
 #!/bin/bash
 # hiss live on the sinks of a sound server, run by tests/audio/server.sh: live.sh HISS PRESETS EXPECTED
-# HEARD.py. What arrives there is compared with what hiss generate writes for the same seed.
+# HEARD.py [AUDIT.so]. What arrives there is compared with what hiss generate writes for the same seed.
 set -u
 hiss=$(realpath "$1") expected=$(realpath "$3") heard=$(realpath "$4")
+audit=${5:+$(realpath "$5")}
 HISS_PRESETS=$(realpath "$2") LC_ALL=C
 export HISS_PRESETS LC_ALL
 work=$(mktemp -d)
@@ -59,6 +60,22 @@ same 192000 1 free.wav --seconds 1.2 --seed 6 --temperature 0.9 --threads 1
 same 11025 4 free.wav --seconds 1.2 --seed 6 --temperature 0.9
 same 16000 6 after.wav --prompt start.wav --seconds 1.0 --seed 9
 same 8000 1 free.wav --prerender 1.2s --seed 6 --temperature 0.9
+
+# --- the callback: no memory, lock, file or sleep, also where sound is missing ----------------------
+if [ -n "$audit" ]; then
+    ear 48000 2
+    timeout 60 env LD_PRELOAD="$audit" HISS_AUDIT_LOG=audit.log "$hiss" live --device ear --rate 48000 \
+        --seconds 1.5 --anyway --buffer 5ms >out 2>err </dev/null ||
+        bad "exit $? under audit"
+    n=$(sed -n 's/ callbacks$//p' audit.log)
+    [ "${n:-0}" -gt 30 ] || bad "only ${n:-no} callbacks were audited"
+    for what in malloc lock write open sleep free; do
+        timeout 60 env HISS_AUDIT_PROVOKE=$what LD_PRELOAD="$audit" "$hiss" live --device ear \
+            --rate 48000 --seconds 0.6 --anyway >out 2>err </dev/null
+        [ $? = 99 ] || bad "the audit does not notice $what"
+    done
+    ear_end
+fi
 
 # --- what is asked of it, and what it says ---------------------------------------------------------
 # fails CODE TEXT ARGUMENTS: that exit code, one line that says TEXT.
