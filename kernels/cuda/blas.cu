@@ -79,10 +79,10 @@ static bool blas_describe(char *version, size_t size)
     void *library = blas_library();
     if (!library)
         return blas_missing();
-    cublasStatus_t (*get)(libraryPropertyType, int *);
+    cublasStatus_t (*get)(int part, int *number); /* part: an enumeration, major first */
     *reinterpret_cast<void **>(&get) = dlsym(library, "cublasGetProperty");
     for (int i = 0; get && i < 3; i++)
-        get((libraryPropertyType)(MAJOR_VERSION + i), &number[i]);
+        get(i, &number[i]);
     snprintf(version, size, "%d.%d.%d", number[0], number[1], number[2]);
     return true;
 }
