@@ -21,8 +21,13 @@ struct bench {
     int n_threads;
     bool quick;
     int64_t clip; /* samples of a training clip */
+    int batch;    /* clips of a training step */
     struct report report;
-    double multiply_rate[BENCH_BACKENDS]; /* multiply-adds/s; 0: not measured */
+    /* What the machine can do at most, of each backend; 0: not measured. */
+    double multiply_rate[BENCH_BACKENDS]; /* multiply-adds/s */
+    double exp_rate[BENCH_BACKENDS];      /* exponentials/s */
+    double copy_rate[BENCH_BACKENDS];     /* bytes/s of large copies, read and written */
+    double clock_rate[BENCH_BACKENDS];    /* clocks/s of all its cores together */
 };
 
 /* A network to be measured. */
@@ -35,10 +40,12 @@ struct bench_net {
 
 /* --- time (bench_time.c) ---------------------------------------------------------------------- */
 
-/* Something that is run again and again. run does it `times` times and waits for the end. */
+/* Something that is run again and again. run does it `times` times; without a backend, whose own
+   clock tells, it waits for the end. */
 struct bench_case {
     void (*run)(void *arg, int64_t times);
     void *arg;
+    struct backend *be;      /* or NULL */
     double median_s, best_s; /* of once */
 };
 
@@ -46,14 +53,19 @@ struct bench_case {
  */
 bool bench_measure(const struct bench *b, struct bench_case *cases, int n, double budget_s);
 
+/* Does it compute elsewhere than on the calling thread? */
+bool bench_is_device(const struct backend *be);
+
 /* Sorts the values. n >= 1; q in [0, 1]. */
 double bench_quantile(double *values, int64_t n, double q);
 double bench_quantile_sorted(const double *values, int64_t n, double q);
 
 /* --- the machine (bench_machine.c) ------------------------------------------------------------ */
 
-/* Rates of plain work, caches and memory; how fast threads hand over to each other. */
+/* Rates of plain work, caches and memory; how fast threads hand over to each other. Of a device:
+   rates and memory. Fills in the bench's limits. */
 bool bench_machine(struct bench *b);
+bool bench_device(struct bench *b); /* bench_device.c */
 
 /* The best rate, bytes/s over all threads, at which n_threads read `bytes` each, again and again.
    0 with error_text. */
@@ -68,5 +80,6 @@ bool bench_decode(struct bench *b, const struct bench_net *n);  /* bench_decode.
 bool bench_train(struct bench *b, const struct bench_net *n);   /* bench_train.c */
 bool bench_prefill(struct bench *b, const struct bench_net *n); /* bench_train.c */
 bool bench_ops(struct bench *b, const struct bench_net *n);     /* bench_ops.c */
+bool bench_scans(struct bench *b, const struct bench_net *n);   /* bench_scan.c */
 
 #endif

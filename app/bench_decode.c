@@ -16,14 +16,16 @@
 
 enum {
     CHUNK = 256, /* samples between two turns, or the next multiple of the period */
-    LANES = 8,   /* streams of the rows that make several */
-    CASES_MAX = 32,
+    DEVICE_CHUNK = 1024,
+    LANES = 8, /* streams of the rows that make several */
+    STREAMS_MAX = 256,
+    CASES_MAX = 40,
     KEPT_MAX = 1 << 16, /* times of single samples that are kept of a case */
     ROUNDS_MIN = 3,
     INT8_RATE = 4, /* products of 8 bits that fit where one of 32 does */
 };
 
-/* Ways to run the engine, each in every precision. */
+/* Ways to run the engine of a processor, each in every precision. */
 static const struct way {
     const char *name;
     enum decode_threads threads;
@@ -41,18 +43,30 @@ static const struct way {
 };
 enum { N_WAYS = sizeof(ways) / sizeof(ways[0]) };
 
+/* Many streams, as whoever has them would ask for: in half precision, threads or blocks as the
+   engine chooses. The generic walk makes the same numbers of them on a device. */
+static const struct way crowds[] = {
+    {"1 stream", DECODE_AUTO, false, false, 1},
+    {"guided", DECODE_AUTO, false, true, 1},
+    {"8 streams", DECODE_AUTO, false, false, 8},
+    {"64 streams", DECODE_AUTO, false, false, 64},
+    {"256 streams", DECODE_AUTO, false, false, STREAMS_MAX},
+};
+enum { N_CROWDS = sizeof(crowds) / sizeof(crowds[0]) };
+
 /* The generic walk: a chunk of one sample, and `sample`. */
 struct walk {
     struct chunk chunk;
     struct state state;
-    uint8_t *codes;  /* backend memory (1) */
-    int32_t *labels; /* backend memory (1) */
-    float *nats;     /* backend memory (1) */
+    uint8_t *codes;  /* backend memory (n_streams) */
+    int32_t *labels; /* backend memory (n_streams) */
+    float *nats;     /* backend memory (n_streams) */
 };
 
 struct decode_case {
     char name[BENCH_ROW_MAX];
-    const struct way *way; /* NULL: the generic walk */
+    const struct way *way;
+    bool walks; /* the generic walk; else the engine */
     enum precision precision;
     struct backend *be;
     struct net *net;
@@ -93,7 +107,7 @@ static bool engine_open(struct decode_case *c)
                                 .threads = w->threads,
                                 .at_once = w->at_once};
     struct state state = {0};
-    uint8_t inputs[2 * LANES];
+    uint8_t inputs[2 * STREAMS_MAX];
     snprintf(c->name, sizeof(c->name), "%s %s", precision_name(c->precision), w->name);
     memset(inputs, PLAN_START_CODE, sizeof(inputs));
     c->decoder = net_decoder_open(c->net, &o);
@@ -107,16 +121,24 @@ static bool engine_open(struct decode_case *c)
 static bool walk_open(struct decode_case *c)
 {
     struct walk *w = &c->walk;
-    const uint8_t code = PLAN_START_CODE;
-    const int32_t label = -1;
-    snprintf(c->name, sizeof(c->name), "generic walk");
-    if (!chunk_open(&w->chunk, c->net, 1, 1, TAPE_NONE) || !state_open(&w->state, c->net, 1) ||
-        !(w->codes = backend_alloc(c->be, 1)) ||
-        !(w->labels = backend_alloc(c->be, sizeof(label))) ||
-        !(w->nats = backend_alloc(c->be, sizeof(float))))
+    int n = c->way->n_streams;
+    uint8_t codes[STREAMS_MAX];
+    int32_t labels[STREAMS_MAX];
+    if (bench_is_device(c->be))
+        snprintf(c->name, sizeof(c->name), "walk %s", c->way->name);
+    else
+        snprintf(c->name, sizeof(c->name), "generic walk");
+    for (int i = 0; i < n; i++) {
+        codes[i] = PLAN_START_CODE;
+        labels[i] = -1;
+    }
+    if (!chunk_open(&w->chunk, c->net, n, 1, TAPE_NONE) || !state_open(&w->state, c->net, n) ||
+        !(w->codes = backend_alloc(c->be, (size_t)n)) ||
+        !(w->labels = backend_alloc(c->be, (size_t)n * sizeof(*labels))) ||
+        !(w->nats = backend_alloc(c->be, (size_t)n * sizeof(*w->nats))))
         return false;
-    backend_upload(c->be, w->codes, &code, 1);
-    backend_upload(c->be, w->labels, &label, sizeof(label));
+    backend_upload(c->be, w->codes, codes, (size_t)n);
+    backend_upload(c->be, w->labels, labels, (size_t)n * sizeof(*labels));
     return case_alloc(c);
 }
 
@@ -136,22 +158,45 @@ static void case_close(struct decode_case *c)
     free(c->sample_s);
 }
 
-/* The next case; two threads' ones belong to the second backend. */
+/* The next case; those of more than one thread belong to the second backend, if there is one. */
 static struct decode_case *case_add(struct decode_bench *d, const struct way *way,
                                     enum precision precision)
 {
-    int i = way && way->threads != DECODE_ONE;
+    int i = way->threads != DECODE_ONE && d->b->n_backends > 1;
     struct decode_case *c = &d->cases[d->n_cases++];
     *c = (struct decode_case){
         .way = way, .precision = precision, .be = d->b->backend[i], .net = &d->nets[i]};
     return c;
 }
 
+static bool walk_add(struct decode_bench *d, const struct way *way)
+{
+    struct decode_case *c = case_add(d, way, PRECISION_FP32);
+    c->walks = true;
+    return walk_open(c);
+}
+
+/* On a processor the streams of `ways` are enough to know the others by. */
+static bool crowds_open(struct decode_bench *d)
+{
+    bool device = bench_is_device(d->b->backend[0]);
+    for (int i = 0; i < N_CROWDS; i++) {
+        const struct way *w = &crowds[i];
+        if (device && !w->guided && !walk_add(d, w))
+            return false;
+        if (d->b->backend[0]->ops->decoder_open && (device || w->n_streams > LANES) &&
+            !(d->b->quick && !device) && !engine_open(case_add(d, w, PRECISION_FP16)))
+            return false;
+    }
+    return true;
+}
+
 static bool cases_open(struct decode_bench *d)
 {
     const struct bench *b = d->b;
-    bool has_engine = b->backend[0]->ops->decoder_open != NULL;
-    for (int p = 0; has_engine && p < PRECISIONS; p++)
+    static const struct way one = {"", DECODE_ONE, true, false, 1};
+    bool device = bench_is_device(b->backend[0]);
+    for (int p = 0; !device && p < PRECISIONS; p++)
         for (int i = 0; i < N_WAYS; i++) {
             bool two = ways[i].threads != DECODE_ONE;
             bool fits = ways[i].threads != DECODE_PIPELINE || d->nets[0].plan.n_tiers > 1;
@@ -160,18 +205,19 @@ static bool cases_open(struct decode_bench *d)
             if (!engine_open(case_add(d, &ways[i], (enum precision)p)))
                 return false;
         }
-    return walk_open(case_add(d, NULL, PRECISION_FP32));
+    return crowds_open(d) && (device || walk_add(d, &one));
 }
 
 /* --- running ---------------------------------------------------------------------------------- */
 
-/* Makes n samples; seconds (n): what each took. */
+/* Makes n samples; seconds (n), or NULL: what each took. */
 static void case_run(struct decode_case *c, int64_t n, float *seconds, uint8_t *codes)
 {
-    static const int32_t labels[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1,
-                                              -1, -1, -1, -1, -1, -1, -1, -1};
+    static int32_t labels[2 * STREAMS_MAX];
     const struct ops *ops = c->be->ops;
     struct sampling sampling = {.seed = 1, .temperature = 1, .top_p = 1, .guidance = 1};
+    for (int i = 0; i < 2 * STREAMS_MAX; i++)
+        labels[i] = -1;
     if (c->decoder) {
         sampling.guidance = c->way->guided ? 2 : 1;
         ops->decode(c->decoder, &(struct decode_args){.n_samples = n,
@@ -190,22 +236,26 @@ static void case_run(struct decode_case *c, int64_t n, float *seconds, uint8_t *
                                                  .logits = logits,
                                                  .sampling = sampling,
                                                  .n = c->n + t,
-                                                 .n_batch = 1});
-        backend_download(c->be, codes, c->walk.codes, 1);
-        seconds[t] = (float)(clock_s() - start);
+                                                 .n_batch = c->way->n_streams});
+        backend_download(c->be, codes, c->walk.codes, (size_t)c->way->n_streams);
+        if (seconds)
+            seconds[t] = (float)(clock_s() - start);
     }
     c->n += n;
 }
 
 /* A turn: two periods to find its weights again and wake its threads, then the chunk that counts.
- */
+   A device that is asked what each sample takes does not do its best. */
 static void case_turn(const struct decode_bench *d, struct decode_case *c, float *seconds,
                       uint8_t *codes)
 {
+    bool device = bench_is_device(c->be);
     case_run(c, 2 * d->period, seconds, codes);
     double start = clock_s();
-    case_run(c, d->chunk, seconds, codes);
+    case_run(c, d->chunk, device ? NULL : seconds, codes);
     c->mean_s[d->n_rounds] = (clock_s() - start) / (double)d->chunk;
+    if (device)
+        case_run(c, d->chunk, seconds, codes);
     for (int64_t t = 0; t < d->chunk && c->n_kept < KEPT_MAX; t++)
         c->sample_s[c->n_kept++] = (double)seconds[t];
 }
@@ -214,7 +264,7 @@ static bool cases_run(struct decode_bench *d)
 {
     size_t longest = (size_t)(d->chunk > 2 * d->period ? d->chunk : 2 * d->period);
     float *seconds = malloc(longest * sizeof(*seconds));
-    uint8_t *codes = malloc(longest * LANES);
+    uint8_t *codes = malloc(longest * STREAMS_MAX);
     bool ok = (seconds && codes) || error_set("out of memory for codes");
     double end = clock_s() + d->n_cases * (d->b->quick ? 0.03 : 0.3);
     while (ok && (d->n_rounds < ROUNDS_MIN ||
@@ -256,7 +306,7 @@ static double limit_s(struct decode_bench *d, const struct decode_case *c, doubl
     const struct plan *plan = &c->net->plan;
     int two = c->be != d->b->backend[0];
     int n_threads = two ? 2 : 1;
-    int rows = c->way ? c->way->n_streams * (c->way->guided ? 2 : 1) : 1;
+    int rows = c->way->n_streams * (c->way->guided ? 2 : 1);
     int weight_bytes = c->precision == PRECISION_FP32 ? 4 : c->precision == PRECISION_FP16 ? 2 : 1;
     double state_bytes = rows * (double)plan->state_size * sizeof(float);
     double all_bytes = (double)plan->n_weights * weight_bytes + state_bytes;
@@ -275,7 +325,7 @@ static bool case_report(struct decode_bench *d, struct decode_case *c, const cha
 {
     struct report *r = &d->b->report;
     double mean = bench_quantile(c->mean_s, d->n_rounds, 0.5), phase = phase_s(d, c), rate = 0;
-    double streams = c->way ? c->way->n_streams : 1, model_rate = c->net->config.sample_rate;
+    double streams = c->way->n_streams, model_rate = c->net->config.sample_rate;
     report_add(r, section, c->name, "mean_us", mean * 1e6);
     report_add(r, section, c->name, "p50_us", bench_quantile(c->sample_s, c->n_kept, 0.5) * 1e6);
     report_add(r, section, c->name, "p99.9_us",
@@ -285,7 +335,7 @@ static bool case_report(struct decode_bench *d, struct decode_case *c, const cha
     report_add(r, section, c->name, "phase_us", phase * 1e6);
     report_add(r, section, c->name, "x_real_time", streams / (mean * model_rate));
     report_add(r, section, c->name, "x_16kHz", streams / (mean * 16000));
-    if (d->b->multiply_rate[0] > 0) {
+    if (d->b->multiply_rate[0] > 0 && !bench_is_device(c->be)) {
         double limit = limit_s(d, c, &rate);
         if (rate == 0)
             return false;
@@ -305,14 +355,18 @@ bool bench_decode(struct bench *b, const struct bench_net *n)
     snprintf(section, sizeof(section), "%s: decode", n->name);
     snprintf(note, sizeof(note),
              "a sample of all streams; phase: the median of the dearest place in a period; %.4g M "
-             "multiply-adds a sample; limit: multiply-adds at the peak, products of int8 at 4 "
-             "times it, or weights and states at the rate at which they are read",
-             (cost.products + cost.scan + cost.conv) / 1e6);
+             "multiply-adds a sample%s",
+             (cost.products + cost.scan + cost.conv) / 1e6,
+             bench_is_device(b->backend[0])
+                 ? ""
+                 : "; limit: multiply-adds at the peak, products of int8 at 4 times it, or weights "
+                   "and states at the rate at which they are read");
     report_note(&b->report, section, note);
     if (ok) {
         d->b = b;
         d->period = n->plan.rate[n->plan.n_tiers - 1];
-        d->chunk = (CHUNK + d->period - 1) / d->period * d->period;
+        int64_t chunk = bench_is_device(b->backend[0]) ? DEVICE_CHUNK : CHUNK;
+        d->chunk = (chunk + d->period - 1) / d->period * d->period;
     }
     for (int i = 0; ok && i < b->n_backends; i++)
         ok = bench_net_open(&d->nets[i], n, b->backend[i]);

@@ -23,6 +23,8 @@ enum {
     READ_MIN = 4 * LIMIT_ROUND * sizeof(float),
 };
 
+#define COPY_BYTES ((double)(256 << 20)) /* what is read and what is written */
+
 /* --- work done by several threads at the same time -------------------------------------------- */
 
 struct crowd {
@@ -30,8 +32,10 @@ struct crowd {
     int n; /* threads */
     atomic_int arrived;
     int64_t times;
-    const float *data; /* (n, n_floats): read; NULL: multiply instead */
+    float *data;              /* (n, n_floats): read; NULL: `work` instead */
+    float (*work)(int64_t n); /* LIMIT_ROUND of it at a time */
     int64_t n_floats;
+    bool copies; /* half of the data onto the other half, instead of reading */
     double seconds[THREADS_MAX];
     volatile float sink;
 };
@@ -43,6 +47,16 @@ static void spin_until(atomic_int *value, int wanted)
             sched_yield();
 }
 
+/* Copies one half of x (n) onto the other, there and back in turns. */
+static float copy_halves(float *x, int64_t n, int64_t times)
+{
+    for (int64_t t = 0; t < times; t++) {
+        memcpy(x + (t % 2) * (n / 2), x + (1 - t % 2) * (n / 2), (size_t)(n / 2) * sizeof(*x));
+        __asm__ volatile("" : : : "memory");
+    }
+    return x[0];
+}
+
 /* As each waits for all, no thread gets two rounds. */
 static void crowd_round(void *arg, int64_t i, int thread)
 {
@@ -51,8 +65,9 @@ static void crowd_round(void *arg, int64_t i, int thread)
     atomic_fetch_add(&c->arrived, 1);
     spin_until(&c->arrived, c->n);
     double start = clock_s();
-    c->sink = c->data ? ops->limit_read(c->data + i * c->n_floats, c->n_floats, c->times)
-                      : ops->limit_multiply(c->times * LIMIT_ROUND);
+    c->sink = c->copies ? copy_halves(c->data + i * c->n_floats, c->n_floats, c->times)
+              : c->data ? ops->limit_read(c->data + i * c->n_floats, c->n_floats, c->times)
+                        : c->work(c->times * LIMIT_ROUND);
     c->seconds[i] = clock_s() - start;
 }
 
@@ -84,7 +99,8 @@ static double crowd_rate(struct crowd *c)
     return best;
 }
 
-double bench_read_rate(struct bench *b, int n_threads, double bytes)
+/* Bytes/s that n_threads read, or that they read and write in copies. */
+static double memory_rate(struct bench *b, int n_threads, double bytes, bool copies)
 {
     int64_t n = (int64_t)(bytes > READ_MIN ? bytes / sizeof(float) : READ_MIN / sizeof(float));
     struct crowd *c = calloc(1, sizeof(*c));
@@ -92,7 +108,8 @@ double bench_read_rate(struct bench *b, int n_threads, double bytes)
     n = n / LIMIT_ROUND * LIMIT_ROUND;
     float *data = backend_alloc(b->backend[0], (size_t)(n * n_threads) * sizeof(float));
     if (c && data) {
-        *c = (struct crowd){.bench = b, .n = n_threads, .data = data, .n_floats = n};
+        *c = (struct crowd){
+            .bench = b, .n = n_threads, .data = data, .n_floats = n, .copies = copies};
         rate = crowd_rate(c) * (double)n * sizeof(float);
     }
     if (data)
@@ -101,16 +118,21 @@ double bench_read_rate(struct bench *b, int n_threads, double bytes)
     return rate;
 }
 
-static bool multiply_rates(struct bench *b)
+double bench_read_rate(struct bench *b, int n_threads, double bytes)
+{
+    return memory_rate(b, n_threads, bytes, false);
+}
+
+static bool work_rates(struct bench *b, float (*work)(int64_t n), double rate[BENCH_BACKENDS])
 {
     struct crowd *c = calloc(1, sizeof(*c));
     if (!c)
         return error_set("out of memory");
     bool ok = true;
     for (int i = 0; ok && i < b->n_backends; i++) {
-        *c = (struct crowd){.bench = b, .n = i ? b->n_threads : 1};
-        b->multiply_rate[i] = crowd_rate(c) * LIMIT_ROUND;
-        ok = b->multiply_rate[i] > 0;
+        *c = (struct crowd){.bench = b, .n = i ? b->n_threads : 1, .work = work};
+        rate[i] = crowd_rate(c) * LIMIT_ROUND;
+        ok = rate[i] > 0;
     }
     free(c);
     return ok;
@@ -140,12 +162,20 @@ static bool processor_rows(struct bench *b)
     uint64_t sink;
     struct bench_case chain = {.run = chain_run, .arg = &sink};
     log_status(false, "measuring the processor");
-    if (!bench_measure(b, &chain, 1, 0.1) || !multiply_rates(b))
+    const struct ops *ops = b->backend[0]->ops;
+    if (!bench_measure(b, &chain, 1, 0.1) ||
+        !work_rates(b, ops->limit_multiply, b->multiply_rate) ||
+        !work_rates(b, ops->limit_exp, b->exp_rate))
         return false;
-    report_note(&b->report, section, "the best of many; a multiply-add is one MAC, in fp32");
+    report_note(&b->report, section,
+                "the best of many; a multiply-add is one MAC, in fp32; exponentials as the scan "
+                "makes them");
     report_add(&b->report, section, b->backend_row[0], "clock_GHz", CHAIN / chain.best_s / 1e9);
-    for (int i = 0; i < b->n_backends; i++)
+    for (int i = 0; i < b->n_backends; i++) {
+        b->clock_rate[i] = CHAIN / chain.best_s * (i ? b->n_threads : 1);
         report_add(&b->report, section, b->backend_row[i], "GMAC/s", b->multiply_rate[i] / 1e9);
+        report_add(&b->report, section, b->backend_row[i], "Gexp/s", b->exp_rate[i] / 1e9);
+    }
     return true;
 }
 
@@ -186,6 +216,19 @@ static bool read_rows(struct bench *b)
             report_add(&b->report, section, sets[i].row, column, rate / 1e9);
         }
     }
+    return true;
+}
+
+static bool copy_rows(struct bench *b)
+{
+    for (int i = 0; i < b->n_backends; i++) {
+        log_status(false, "measuring how fast memory is copied");
+        b->copy_rate[i] = memory_rate(b, i ? b->n_threads : 1, COPY_BYTES, true);
+        if (b->copy_rate[i] == 0)
+            return false;
+        report_add(&b->report, "copying", b->backend_row[i], "GB/s", b->copy_rate[i] / 1e9);
+    }
+    report_note(&b->report, "copying", "128 MiB in memory a thread; bytes read and bytes written");
     return true;
 }
 
@@ -256,7 +299,8 @@ static bool handover_rows(struct bench *b)
 
 bool bench_machine(struct bench *b)
 {
-    if (!b->backend[0]->ops->limit_multiply) /* it does not compute on this processor */
-        return true;
-    return processor_rows(b) && read_rows(b) && (b->n_threads < 2 || handover_rows(b));
+    if (bench_is_device(b->backend[0]))
+        return bench_device(b);
+    return processor_rows(b) && read_rows(b) && copy_rows(b) &&
+           (b->n_threads < 2 || handover_rows(b));
 }

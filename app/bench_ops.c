@@ -1,5 +1,5 @@
-/* Single operations on one thread, in the shapes that a network gives them: matrix products, and
-   which rows there are. */
+/* Single operations, on one thread or a device, in the shapes that a network gives them: matrix
+   products, and which rows there are. */
 #define _GNU_SOURCE
 #include "app/bench_ops.h"
 #include "base/error.h"
@@ -9,20 +9,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { RANDOM_MAX = 1 << 18 }; /* numbers that differ; longer memory has them again and again */
+
+int64_t bench_ticks(const struct backend *be)
+{
+    return bench_is_device(be) ? 1 << 16 : 1 << 10;
+}
+
 float *bench_floats(struct bench_memory *m, int64_t n)
 {
-    float *host = malloc((size_t)n * sizeof(*host));
+    int64_t own = n < RANDOM_MAX ? n : RANDOM_MAX;
+    float *host = malloc((size_t)own * sizeof(*host));
     float *block = host ? backend_alloc(m->be, (size_t)n * sizeof(*block)) : NULL;
-    for (int64_t i = 0; block && i < n; i++)
+    for (int64_t i = 0; block && i < own; i++)
         host[i] =
             2 * random_uniform(random_word(1, (uint64_t)i, (uint32_t)m->n, RANDOM_CROP, 0)) - 1;
+    for (int64_t i = 0; block && i < n; i += own)
+        backend_upload(m->be, block + i, host,
+                       (size_t)(n - i < own ? n - i : own) * sizeof(*block));
     if (block) {
-        backend_upload(m->be, block, host, (size_t)n * sizeof(*block));
         m->block[m->n++] = block;
     } else {
         m->failed = true;
         if (!host)
-            error_set("out of memory for %lld floats", (long long)n);
+            error_set("out of memory for %lld floats", (long long)own);
     }
     free(host);
     return block;
@@ -39,7 +49,8 @@ bool bench_pair(const struct bench *b, struct backend *be, void *arg,
                 void (*forward)(void *, int64_t), void (*backward)(void *, int64_t),
                 double seconds[2])
 {
-    struct bench_case cases[2] = {{.run = forward, .arg = arg}, {.run = backward, .arg = arg}};
+    struct bench_case cases[2] = {{.run = forward, .arg = arg, .be = be},
+                                  {.run = backward, .arg = arg, .be = be}};
     if (!bench_measure(b, cases, 2, 0.06) || !backend_sync(be))
         return false;
     seconds[0] = cases[0].median_s;
@@ -58,7 +69,6 @@ static void linear_run(void *arg, int64_t times)
     struct product_case *op = arg;
     for (int64_t i = 0; i < times; i++)
         op->be->ops->linear(op->be, &op->forward);
-    backend_sync(op->be);
 }
 
 static void linear_backward_run(void *arg, int64_t times)
@@ -66,7 +76,6 @@ static void linear_backward_run(void *arg, int64_t times)
     struct product_case *op = arg;
     for (int64_t i = 0; i < times; i++)
         op->be->ops->linear_backward(op->be, &op->backward);
-    backend_sync(op->be);
 }
 
 static bool product_row(struct bench *b, const struct net *net, const struct param *p,
@@ -75,30 +84,31 @@ static bool product_row(struct bench *b, const struct net *net, const struct par
     struct bench_memory m = {.be = net->be};
     struct product_case op = {.be = net->be};
     int n_out = (int)p->shape[0], n_in = (int)p->shape[1];
-    double seconds[2], rate[2], products = (double)BENCH_TICKS * n_out * n_in;
+    int64_t ticks = bench_ticks(net->be);
+    double seconds[2], rate[2], products = (double)ticks * n_out * n_in;
     char row[BENCH_ROW_MAX];
     op.forward = (struct linear_args){
-        .y = bench_floats(&m, (int64_t)BENCH_TICKS * n_out),
-        .x = bench_floats(&m, (int64_t)BENCH_TICKS * n_in),
+        .y = bench_floats(&m, ticks * n_out),
+        .x = bench_floats(&m, ticks * n_in),
         .w = net->weights + p->offset,
         .ld_x = n_in,
         .ld_y = n_out,
         .n_batch = 1,
-        .n_time = BENCH_TICKS,
+        .n_time = ticks,
         .n_in = n_in,
         .n_out = n_out,
     };
     op.backward = (struct linear_backward_args){
-        .dx = bench_floats(&m, (int64_t)BENCH_TICKS * n_in),
+        .dx = bench_floats(&m, ticks * n_in),
         .dw = bench_floats(&m, p->size),
-        .dy = bench_floats(&m, (int64_t)BENCH_TICKS * n_out),
+        .dy = bench_floats(&m, ticks * n_out),
         .x = op.forward.x,
         .w = op.forward.w,
         .ld_dx = n_in,
         .ld_dy = n_out,
         .ld_x = n_in,
         .n_batch = 1,
-        .n_time = BENCH_TICKS,
+        .n_time = ticks,
         .n_in = n_in,
         .n_out = n_out,
     };
@@ -157,14 +167,21 @@ static bool ops_rows(struct bench *b, const struct net *net, const char *name)
 {
     const struct plan *plan = &net->plan;
     char scan[BENCH_ROW_MAX], products[BENCH_ROW_MAX], moving[BENCH_ROW_MAX];
+    char note[200];
     snprintf(scan, sizeof(scan), "%s: scan", name);
     snprintf(products, sizeof(products), "%s: products", name);
     snprintf(moving, sizeof(moving), "%s: moving data", name);
-    report_note(&b->report, scan, "a tick, channel and state; 1 thread, chunks of 1024 ticks");
-    report_note(&b->report, products,
-                "1024 rows, 1 thread; backward: gradients of input and weights; of the FMA peak");
-    report_note(&b->report, moving,
-                "1024 rows, 1 thread; of the rate at which as many bytes are read again and again");
+    snprintf(note, sizeof(note),
+             "%lld rows, %s; backward: gradients of input and weights; of the FMA peak",
+             (long long)bench_ticks(net->be), b->backend_row[0]);
+    report_note(&b->report, products, note);
+    snprintf(note, sizeof(note),
+             "%lld rows, %s; clk: clocks of the cores together, a row and "
+             "channel; limit: the rate %s",
+             (long long)bench_ticks(net->be), b->backend_row[0],
+             bench_is_device(net->be) ? "of large copies"
+                                      : "at which as many bytes are read again and again");
+    report_note(&b->report, moving, note);
     for (int i = 0; i < plan->n_layers; i++) {
         const struct layer *l = &plan->layers[i];
         for (int role = 0; role < PARAM_ROLES; role++) {
@@ -186,9 +203,9 @@ bool bench_ops(struct bench *b, const struct bench_net *n)
     log_status(false, "%s: measuring operations", n->name);
     bool ok = bench_net_open(&net, n, be);
     const struct plan *plan = &net.plan;
-    ok = ok &&
-         backend_reserve(be, be->ops->workspace(be, plan, 1,
-                                                BENCH_TICKS * plan->rate[plan->n_tiers - 1], true));
+    ok = ok && backend_reserve(
+                   be, be->ops->workspace(be, plan, 1,
+                                          bench_ticks(be) * plan->rate[plan->n_tiers - 1], true));
     ok = ok && ops_rows(b, &net, n->name);
     if (net.be)
         net_close(&net);

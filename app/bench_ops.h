@@ -1,5 +1,5 @@
 /*
- * What the two files that measure single operations share: memory and turns.
+ * What the files that measure single operations share: memory and turns.
  *
  * Main thread.
  */
@@ -8,7 +8,10 @@
 
 #include "app/bench.h"
 
-enum { BENCH_TICKS = 1024, BENCH_BLOCKS_MAX = 24 };
+enum { BENCH_BLOCKS_MAX = 24 };
+
+/* Ticks of the chunks that are measured: what fills caches, or a device. */
+int64_t bench_ticks(const struct backend *be);
 
 /* Backend memory of one measurement, given back at once. */
 struct bench_memory {
@@ -27,7 +30,8 @@ bool bench_pair(const struct bench *b, struct backend *be, void *arg,
                 void (*forward)(void *, int64_t), void (*backward)(void *, int64_t),
                 double seconds[2]);
 
-/* The rows of a mixer (layer of the net's plan): its recurrence; its norm and convolution. */
+/* The rows of a mixer (layer of the net's plan): its recurrence (bench_scan.c); its norm and
+   convolution (bench_layer_ops.c). */
 bool bench_scan_row(struct bench *b, const struct net *net, int layer, const char *section);
 bool bench_moving_rows(struct bench *b, const struct net *net, int layer, const char *section);
 

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "app/bench_report.h"
 
+#include "app/processor.h"
 #include "base/error.h"
 #include "base/file.h"
 
@@ -10,24 +11,6 @@
 #include <string.h>
 
 enum { FORMAT = 1, COLUMNS_MAX = 16, ROW_WIDTH = 26, NOTE_COLUMNS = 96 };
-
-/* What Linux calls the processor, as far as it says. */
-static void processor_name(char *name, size_t size)
-{
-    char line[256];
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    snprintf(name, size, "unknown");
-    while (file && fgets(line, sizeof(line), file)) {
-        char *colon = strchr(line, ':');
-        if (!colon || (strncmp(line, "model name", 10) != 0 && strncmp(line, "Model", 5) != 0))
-            continue;
-        line[strcspn(line, "\n")] = 0;
-        snprintf(name, size, "%.100s", colon + 1 + strspn(colon + 1, " "));
-        break;
-    }
-    if (file)
-        fclose(file);
-}
 
 bool report_open(struct report *r, const char *backend, int n_threads, bool quick)
 {

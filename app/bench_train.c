@@ -35,7 +35,7 @@ struct training_case {
     struct net net;
     struct trainer trainer;
     uint8_t *codes, *mask;
-    int32_t label;
+    int32_t *labels;
     bool failed;
     double bytes; /* this process grew by */
 };
@@ -45,7 +45,7 @@ static void step_run(void *arg, int64_t times)
     struct training_case *t = arg;
     struct train_result result;
     for (int64_t i = 0; i < times; i++)
-        t->failed |= !trainer_step(&t->trainer, t->codes, t->mask, &t->label, &result);
+        t->failed |= !trainer_step(&t->trainer, t->codes, t->mask, t->labels, &result);
 }
 
 /* Bytes of this process in memory. */
@@ -64,8 +64,8 @@ static bool training_open(struct training_case *t, const struct bench *b, const 
                           struct backend *be)
 {
     struct train_settings settings = {
-        .batch = 1,
-        .micro_batch = 1,
+        .batch = b->batch,
+        .micro_batch = b->batch,
         .clip = b->clip,
         .steps = 1 << 20,
         .lr = 1e-4,
@@ -77,13 +77,17 @@ static bool training_open(struct training_case *t, const struct bench *b, const 
         .clip_norm = 1,
         .ema = 0.999,
     };
-    t->codes = malloc((size_t)b->clip);
-    t->mask = malloc((size_t)b->clip);
-    t->label = -1;
-    if (!t->codes || !t->mask)
-        return error_set("out of memory for a clip of %lld samples", (long long)b->clip);
-    codes_fill(t->codes, b->clip);
-    memset(t->mask, 1, (size_t)b->clip);
+    int64_t samples = b->batch * b->clip;
+    t->codes = malloc((size_t)samples);
+    t->mask = malloc((size_t)samples);
+    t->labels = malloc((size_t)b->batch * sizeof(*t->labels));
+    if (!t->codes || !t->mask || !t->labels)
+        return error_set("out of memory for %d clips of %lld samples", b->batch,
+                         (long long)b->clip);
+    codes_fill(t->codes, samples);
+    memset(t->mask, 1, (size_t)samples);
+    for (int i = 0; i < b->batch; i++)
+        t->labels[i] = -1;
     malloc_trim(0); /* or what was freed before would be used again and count for nothing */
     double before = resident_bytes();
     if (!bench_net_open(&t->net, n, be) || !trainer_open(&t->trainer, &t->net, &settings))
@@ -101,6 +105,7 @@ static void training_close(struct training_case *t)
         net_close(&t->net);
     free(t->codes);
     free(t->mask);
+    free(t->labels);
 }
 
 bool bench_train(struct bench *b, const struct bench_net *n)
@@ -112,18 +117,19 @@ bool bench_train(struct bench *b, const struct bench_net *n)
     log_status(false, "%s: measuring training", n->name);
     for (int i = 0; ok && i < b->n_backends; i++) {
         ok = training_open(&training[i], b, n, b->backend[i]);
-        cases[i] = (struct bench_case){.run = step_run, .arg = &training[i]};
+        cases[i] = (struct bench_case){.run = step_run, .arg = &training[i], .be = b->backend[i]};
     }
     ok = ok && bench_measure(b, cases, b->n_backends, 1);
     snprintf(section, sizeof(section), "%s: training", n->name);
-    snprintf(note, sizeof(note), "whole optimiser steps, one clip of %lld samples each",
-             (long long)b->clip);
+    snprintf(note, sizeof(note), "whole optimiser steps, %d clip%s of %lld samples each", b->batch,
+             b->batch > 1 ? "s" : "", (long long)b->clip);
     for (int i = 0; ok && i < b->n_backends; i++) {
         const char *row = b->backend_row[i];
         ok = !training[i].failed;
-        report_add(&b->report, section, row, "samples/s", (double)b->clip / cases[i].median_s);
+        report_add(&b->report, section, row, "samples/s",
+                   b->batch * (double)b->clip / cases[i].median_s);
         report_add(&b->report, section, row, "ms", cases[i].median_s * 1e3);
-        if (b->backend[i]->ops->limit_multiply) /* else its memory is not this process's */
+        if (!bench_is_device(b->backend[i])) /* else its memory is not this process's */
             report_add(&b->report, section, row, "MiB", training[i].bytes / (1 << 20));
     }
     report_note(&b->report, section, note);
@@ -140,7 +146,6 @@ struct prefill_case {
     struct state state;
     uint8_t *codes;  /* backend memory (PREFILL_TIME) */
     int32_t *labels; /* backend memory (1) */
-    bool failed;
 };
 
 static void prefill_run(void *arg, int64_t times)
@@ -148,7 +153,6 @@ static void prefill_run(void *arg, int64_t times)
     struct prefill_case *p = arg;
     for (int64_t i = 0; i < times; i++)
         chunk_forward(&p->chunk, &p->state, p->codes, p->labels, PREFILL_TIME);
-    p->failed |= !backend_sync(p->net.be);
 }
 
 static bool prefill_open(struct prefill_case *p, const struct bench_net *n, struct backend *be)
@@ -189,13 +193,13 @@ bool bench_prefill(struct bench *b, const struct bench_net *n)
     log_status(false, "%s: measuring prefill", n->name);
     for (int i = 0; ok && i < b->n_backends; i++) {
         ok = prefill_open(&prefill[i], n, b->backend[i]);
-        cases[i] = (struct bench_case){.run = prefill_run, .arg = &prefill[i]};
+        cases[i] = (struct bench_case){.run = prefill_run, .arg = &prefill[i], .be = b->backend[i]};
     }
     ok = ok && bench_measure(b, cases, b->n_backends, 0.5);
     snprintf(section, sizeof(section), "%s: prefill", n->name);
     snprintf(note, sizeof(note), "chunks of %d samples, state kept", PREFILL_TIME);
     for (int i = 0; ok && i < b->n_backends; i++) {
-        ok = !prefill[i].failed;
+        ok = backend_sync(b->backend[i]);
         report_add(&b->report, section, b->backend_row[i], "us/sample",
                    cases[i].median_s / PREFILL_TIME * 1e6);
     }

@@ -8,6 +8,7 @@
 #define HISS_APP_COMMAND_H
 
 int command_bench(int argc, const char **argv);
+int command_doctor(int argc, const char **argv);
 int command_eval(int argc, const char **argv);
 int command_generate(int argc, const char **argv);
 int command_info(int argc, const char **argv);

@@ -15,30 +15,40 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUICK_CLIP = 512, DEFAULT_CLIP = 4096, CLIP_MAX = 1 << 20, SEED = 1 };
+enum {
+    QUICK_CLIP = 512,
+    DEFAULT_CLIP = 4096,
+    DEVICE_CLIP = 16384,
+    CLIP_MAX = 1 << 20,
+    BATCH_MAX = 4096,
+    SEED = 1
+};
 
 struct words {
     const char *compare, *from, *only, *backend;
     const char *const *networks; /* ends with NULL */
     struct texts set;
     bool json, quick;
-    int64_t threads, clip;
+    int64_t threads, clip, batch;
 };
 
-enum part { PART_MACHINE, PART_DECODE, PART_PREFILL, PART_TRAIN, PART_OPS, PARTS };
+enum part { PART_MACHINE, PART_DECODE, PART_PREFILL, PART_TRAIN, PART_SCAN, PART_OPS, PARTS };
 
-static const char *const part_names[PARTS] = {"machine", "decode", "prefill", "train", "ops"};
+static const char *const part_names[PARTS] = {"machine", "decode", "prefill",
+                                              "train",   "scan",   "ops"};
 
 static enum parsed words_parse(int argc, const char **argv, struct words *w,
                                const char *arguments[ARGUMENTS_MAX + 1])
 {
     const struct option options[] = {
         {"only", 0, OPTION_TEXT, &w->only, "PARTS", 0, 0,
-         "a list of machine,decode,prefill,train,ops (default: all of them)"},
+         "a list of machine,decode,prefill,train,scan,ops (default: all of them)"},
         {"quick", 0, OPTION_FLAG, &w->quick, NULL, 0, 0,
          "some seconds: digits alone, rough figures (default: about a minute)"},
         {"clip", 0, OPTION_COUNT, &w->clip, "SAMPLES", 1, CLIP_MAX,
-         "length of a training clip (default 4096, with --quick 512)"},
+         "length of a training clip (default 4096, with --quick 512, on a device 16384)"},
+        {"batch", 0, OPTION_COUNT, &w->batch, "CLIPS", 1, BATCH_MAX,
+         "clips of a training step (default 1)"},
         {"set", 0, OPTION_TEXTS, &w->set, "SECTION.KEY=VALUE", 0, 0,
          "one setting of the presets, as often as given (default: as they are)"},
         {"json", 0, OPTION_FLAG, &w->json, NULL, 0, 0,
@@ -154,19 +164,23 @@ static bool bench_open(struct bench *b, const struct words *w)
 {
     static char row[BENCH_BACKENDS][BENCH_ROW_MAX];
     b->quick = w->quick;
-    b->clip = w->clip ? w->clip : w->quick ? QUICK_CLIP : DEFAULT_CLIP;
+    b->batch = w->batch ? (int)w->batch : 1;
     b->n_threads = w->threads ? (int)w->threads : thread_count_available();
     for (int i = 0; i < BENCH_BACKENDS; i++) {
         int n_threads = i == 0 ? 1 : b->n_threads;
-        if (i > 0 && (b->n_threads == 1 || !b->backend[0]->ops->limit_multiply))
+        if (i > 0 && (b->n_threads == 1 || bench_is_device(b->backend[0])))
             break;
         b->backend[i] = backend_open(w->backend, n_threads);
         if (!b->backend[i])
             return false;
         snprintf(row[i], sizeof(row[i]), "%d thread%s", n_threads, n_threads > 1 ? "s" : "");
-        b->backend_row[i] = b->backend[i]->ops->limit_multiply ? row[i] : "device";
+        b->backend_row[i] = bench_is_device(b->backend[i]) ? "device" : row[i];
         b->n_backends++;
     }
+    b->clip = w->clip                          ? w->clip
+              : bench_is_device(b->backend[0]) ? DEVICE_CLIP
+              : w->quick                       ? QUICK_CLIP
+                                               : DEFAULT_CLIP;
     return report_open(&b->report, b->backend[0]->ops->name, b->n_threads, b->quick);
 }
 
@@ -187,6 +201,7 @@ static bool bench_network(struct bench *b, const char *name, const struct texts 
     ok = ok && (!(parts & 1u << PART_DECODE) || bench_decode(b, n));
     ok = ok && (!(parts & 1u << PART_PREFILL) || bench_prefill(b, n));
     ok = ok && (!(parts & 1u << PART_TRAIN) || bench_train(b, n));
+    ok = ok && (!(parts & 1u << PART_SCAN) || bench_scans(b, n));
     ok = ok && (!(parts & 1u << PART_OPS) || bench_ops(b, n));
     network_free(n);
     free(n);
@@ -197,8 +212,8 @@ static bool bench_run(struct bench *b, const struct words *w, unsigned parts)
 {
     const char *const defaults[] = {DEFAULT_MODEL, b->quick ? NULL : "sc09-6m", NULL};
     const char *const *networks = w->networks[0] ? w->networks : defaults;
-    unsigned limits =
-        1u << PART_MACHINE | 1u << PART_DECODE | 1u << PART_OPS; /* need the machine's rates */
+    unsigned limits = 1u << PART_MACHINE | 1u << PART_DECODE | 1u << PART_SCAN |
+                      1u << PART_OPS; /* need the machine's rates */
     bool ok = !(parts & limits) || bench_machine(b);
     bool of_networks = (parts & ~(1u << PART_MACHINE)) != 0;
     for (int i = 0; ok && of_networks && networks[i]; i++)
@@ -220,7 +235,7 @@ int command_bench(int argc, const char **argv)
         status = parsed == PARSED_HELP ? EXIT_OK : EXIT_USAGE;
     else if (parts == 0)
         status = usage_error(
-            "bench", "--only %s: expected a list of machine,decode,prefill,train,ops", w.only);
+            "bench", "--only %s: expected a list of machine,decode,prefill,train,scan,ops", w.only);
     else if (w.from && w.networks[0])
         status =
             usage_error("bench", "--from %s measures nothing: without %s", w.from, w.networks[0]);

@@ -32,8 +32,6 @@ struct session {
     struct live_options options;
 };
 
-/* Below this much of real time it would not last; below the second, hardly. */
-static const float speed_least = 1.02f, speed_good = 1.25f;
 #define MEASURE_S 0.6
 
 static enum parsed words_parse(int argc, const char **argv, struct words *w)
@@ -183,7 +181,7 @@ static void try_other(const struct session *s, const char *precision, float guid
     sampling.guidance = guidance;
     if (speed_measure(&speed, o->model_path, o->backend, o->n_threads, precision, &sampling,
                       o->label, MEASURE_S) &&
-        speed.mean >= speed_least)
+        speed.mean >= SPEED_LEAST)
         snprintf(text + used, size - used, "%s%s (%.2f)", used ? ", " : "", words,
                  (double)speed.mean);
 }
@@ -218,7 +216,7 @@ static bool speed_check(const struct session *s)
     if (!speed_measure(&speed, o->model_path, o->backend, o->n_threads, o->precision, &o->sampling,
                        o->label, MEASURE_S))
         return false;
-    bool enough = speed.mean >= speed_least;
+    bool enough = speed.mean >= SPEED_LEAST;
     double stall = SPEED_PART_S / (double)speed.worst - SPEED_PART_S;
     double lasts = o->player.buffer_s / (1 - (double)speed.mean);
     if (!enough && !s->words->anyway && isnan(s->words->prerender) &&
@@ -228,7 +226,7 @@ static bool speed_check(const struct session *s)
              (double)speed.worst);
     if (!enough)
         log_warn("too slow to play as it is made: the buffer lasts %.1f s", lasts);
-    else if (speed.mean < speed_good)
+    else if (speed.mean < SPEED_GOOD)
         log_warn("little to spare: other work on this machine will be heard as gaps");
     else if (stall > o->player.buffer_s)
         log_warn("the slowest moment was %.0f ms late, the buffer holds %.0f: --buffer %.0fms is "
@@ -267,7 +265,7 @@ int command_live(int argc, const char **argv)
 {
     struct words w = {.backend = "auto",
                       .precision = "fp16",
-                      .buffer = 0.08,
+                      .buffer = LIVE_BUFFER_S,
                       .seconds = NAN,
                       .prerender = NAN,
                       .temperature = NAN,

@@ -12,6 +12,13 @@
 enum { SPEED_PARTS = 100 }; /* of SPEED_PART_S of sound each: five seconds */
 #define SPEED_PART_S 0.05
 
+/* Below this much of real time playing would not last; below the second, hardly. */
+#define SPEED_LEAST 1.02f
+#define SPEED_GOOD 1.25f
+
+/* Seconds of sound ready ahead of the device, where nothing else is asked for. */
+#define LIVE_BUFFER_S 0.08
+
 struct speed_meter {
     double work_s[SPEED_PARTS]; /* a part took so long */
     int n_parts;                /* ever noted */

@@ -21,6 +21,7 @@ static const struct command commands[] = {
     {"eval", command_eval, "bits a sample of recordings under a model"},
     {"info", command_info, "what a model or a preset is made of"},
     {"presets", command_presets, "the bundled presets and models"},
+    {"doctor", command_doctor, "what hiss finds on this machine, and whether it would play live"},
     {"bench", command_bench, "what this machine can do, and how near hiss comes"},
 };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };

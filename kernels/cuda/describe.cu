@@ -51,17 +51,17 @@ static bool why_not(struct gpu_facts *f, const char *format, ...)
     return false;
 }
 
-/* What the kernel's module of the driver calls its release, where it says. */
+/* The driver's own number, where its module says it: the first word behind "Module" that begins
+   with a digit. */
 static void driver_release(char *release, size_t size)
 {
     char line[256];
     FILE *file = fopen("/proc/driver/nvidia/version", "r");
-    const char *found = file && fgets(line, sizeof line, file) ? strstr(line, "Module") : NULL;
-    if (found) {
-        found += strlen("Module");
-        found += strspn(found, " ");
-        snprintf(release, size, "%.*s", (int)strcspn(found, " \n"), found);
-    }
+    const char *word = file && fgets(line, sizeof line, file) ? strstr(line, "Module ") : NULL;
+    while (word && !(*word >= '0' && *word <= '9'))
+        word = (word = strchr(word, ' ')) ? word + strspn(word, " ") : NULL;
+    if (word)
+        snprintf(release, size, "%.*s", (int)strcspn(word, " \n"), word);
     if (file)
         fclose(file);
 }

@@ -62,11 +62,14 @@ works --quick --json && mv out all.json
 holds all.json 'r["format"] == 1 and r["quick"] and r["threads"] >= 1 and r["processor"]'
 holds all.json 'len(numbers) > 100 and all(math.isfinite(x) and x > 0 for x in numbers)'
 for section in processor reading 'digits: decode' 'digits: prefill' 'digits: training' \
-    'digits: scan' 'digits: products' 'digits: moving data'; do
+    copying 'digits: scan lengths' 'digits: scan' 'digits: products' 'digits: moving data'; do
     holds all.json "len(r['figures']['$section']) > 0 and r['notes']['$section']"
 done
 holds all.json 'all(row["worst_us"] >= row["p99.9_us"] >= row["p50_us"]
                     for row in r["figures"]["digits: decode"].values())'
+holds all.json '"2^14 x 1" in r["figures"]["digits: scan lengths"]'
+holds all.json 'all(0 < row["forward_of_exp"] < 1.2 and row["backward_clk"] > row["forward_clk"]
+                    for row in r["figures"]["digits: scan lengths"].values())'
 works --from all.json && mv out all.txt
 for section in processor reading 'digits: decode' 'digits: products'; do
     grep -q "^$section " all.txt || bad "no table of $section"
@@ -95,7 +98,9 @@ works ./micro.ini --quick --json --clip 37 --threads 1 && mv out micro.json
 holds micro.json 'r["threads"] == 1 and "hand-over between threads" not in r["figures"]'
 holds micro.json 'len(r["figures"]["./micro.ini: scan"]) == 3'
 holds micro.json 'list(r["figures"]["./micro.ini: training"]) == ["1 thread"]'
-holds micro.json '"37 samples" in r["notes"]["./micro.ini: training"]'
+holds micro.json '"1 clip of 37 samples" in r["notes"]["./micro.ini: training"]'
+works ./micro.ini --quick --json --clip 37 --batch 3 --threads 1 --only train
+holds out '"3 clips of 37 samples" in r["notes"]["./micro.ini: training"]'
 works ./micro.ini tiny --quick --json --only prefill,train --set model.d_state=2 && mv out parts.json
 holds parts.json 'sorted(r["figures"]) == ["./micro.ini: prefill", "./micro.ini: training",
                                            "tiny: prefill", "tiny: training"]'

@@ -358,6 +358,27 @@ works info ./micro.ini && says 'for the tests' out
 fails 1 'there is no bundled preset nix' info nix
 works presets && says '^  tiny +[a-z]' out && says '^  digits ' out
 
+# --- doctor ---------------------------------------------------------------------------------------
+works doctor ./a --threads 1
+for part in processor memory GPU libraries 'engine +cpu .*auto'; do says "^$part " out; done
+says '^  ./a +[0-9.]+ us a sample in fp16, .* x real time' out && says 'live playback would (not )?hold' out
+works doctor ./a --threads 1 --precision int8 --json
+/usr/bin/python3 - out <<'PYTHON' || bad "doctor --json is not as said"
+import json, sys
+r = json.load(open(sys.argv[1]))
+cpu, cuda = r["engines"]
+assert r["threads"] >= 1 and r["memory_bytes"] > r["available_bytes"] > 0 and r["rate"] == 2000
+assert r["precision"] == "int8" and r["libraries"]["libsndfile"].startswith("libsndfile")
+assert cpu["measured"] and cpu["usual"] and cpu["x_real_time"] >= cpu["x_real_time_worst"] > 0
+assert abs(cpu["us_a_sample"] * cpu["x_real_time"] * r["rate"] / 1e6 - 1) < 1e-3
+assert cuda["backend"] == "cuda" and (cuda["measured"] or cuda["why_not"])
+assert r["gpu"]["usable"] or r["gpu"]["why_not"]
+PYTHON
+fails 1 'no.safetensors: there is no such file' doctor no.safetensors
+fails 1 'micro.ini' doctor ./micro.ini
+fails 2 '--precision fp8: expected fp32, fp16 or int8' doctor --precision fp8
+fails 2 'one word too many' doctor ./a ./a
+
 mkdir own && cp micro.ini own/micro.ini && cp micro.ini own/micro.v2.ini
 HISS_PRESETS=$work/own "$hiss" presets >out 2>err
 says '^  micro  ' out

@@ -1,0 +1,95 @@
+/* A device's own limits. */
+#define _GNU_SOURCE
+#include "app/bench.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <stdio.h>
+
+enum { LIMIT_WORK = 1 << 30 }; /* multiply-adds or exponentials of a call */
+
+#define COPY_BYTES ((size_t)256 << 20)
+
+struct limit_case {
+    struct backend *be;
+    int64_t (*work)(struct backend *be, int64_t n);
+    int64_t made; /* by a call */
+};
+
+static void limit_run(void *arg, int64_t times)
+{
+    struct limit_case *c = arg;
+    for (int64_t i = 0; i < times; i++)
+        c->made = c->work(c->be, LIMIT_WORK);
+}
+
+static bool rate_rows(struct bench *b, const char *section, const struct gpu_facts *g)
+{
+    struct backend *be = b->backend[0];
+    struct limit_case limits[2] = {{be, be->ops->limit_device_multiply, 0},
+                                   {be, be->ops->limit_device_exp, 0}};
+    struct bench_case cases[2] = {{.run = limit_run, .arg = &limits[0], .be = be},
+                                  {.run = limit_run, .arg = &limits[1], .be = be}};
+    log_status(false, "measuring the device");
+    if (!bench_measure(b, cases, 2, 0.2) || !backend_sync(be))
+        return false;
+    b->multiply_rate[0] = (double)limits[0].made / cases[0].best_s;
+    b->exp_rate[0] = (double)limits[1].made / cases[1].best_s;
+    b->clock_rate[0] = g->n_cores * g->clock_hz;
+    report_add(&b->report, section, b->backend_row[0], "multiprocessors", g->n_cores);
+    report_add(&b->report, section, b->backend_row[0], "clock_GHz", g->clock_hz / 1e9);
+    report_add(&b->report, section, b->backend_row[0], "GMAC/s", b->multiply_rate[0] / 1e9);
+    report_add(&b->report, section, b->backend_row[0], "Gexp/s", b->exp_rate[0] / 1e9);
+    report_add(&b->report, section, b->backend_row[0], "MAC/clk",
+               b->multiply_rate[0] / b->clock_rate[0]);
+    report_add(&b->report, section, b->backend_row[0], "exp/clk",
+               b->exp_rate[0] / b->clock_rate[0]);
+    return true;
+}
+
+struct copy_case {
+    struct backend *be;
+    void *to, *from;
+};
+
+static void copy_run(void *arg, int64_t times)
+{
+    struct copy_case *c = arg;
+    for (int64_t i = 0; i < times; i++)
+        backend_copy(c->be, c->to, c->from, COPY_BYTES);
+}
+
+static bool copy_row(struct bench *b)
+{
+    const char *section = "copying";
+    struct copy_case copy = {.be = b->backend[0]};
+    struct bench_case one = {.run = copy_run, .arg = &copy, .be = copy.be};
+    bool ok = (copy.to = backend_alloc(copy.be, COPY_BYTES)) &&
+              (copy.from = backend_alloc(copy.be, COPY_BYTES)) && bench_measure(b, &one, 1, 0.2) &&
+              backend_sync(copy.be);
+    if (copy.from)
+        backend_free(copy.be, copy.from);
+    if (copy.to)
+        backend_free(copy.be, copy.to);
+    if (!ok)
+        return false;
+    b->copy_rate[0] = 2.0 * (double)COPY_BYTES / one.best_s;
+    report_note(&b->report, section,
+                "256 MiB in memory, by the thread that asks or by the device; "
+                "bytes read and bytes written");
+    report_add(&b->report, section, b->backend_row[0], "GB/s", b->copy_rate[0] / 1e9);
+    return true;
+}
+
+bool bench_device(struct bench *b)
+{
+    struct gpu_facts facts;
+    const char *section = "device";
+    backend_gpu_facts(&facts);
+    if (!facts.clock_hz)
+        return error_set("the device does not tell its clock");
+    report_note(&b->report, section,
+                "the best of many; the clock is the highest it can have, and counted are those of "
+                "one multiprocessor; a multiply-add is one MAC, in fp32");
+    return rate_rows(b, section, &facts) && copy_row(b);
+}
