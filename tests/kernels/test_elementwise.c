@@ -145,11 +145,11 @@ static double glu_loss(void *arg)
 
 static void test_glu(void **state)
 {
-    static const int rows[] = {0, 1, 3, 700, 3000}, widths[] = {64, 5, 7, 12, 16};
+    static const int rows[] = {0, 1, 3, 700, 3000, 21}, widths[] = {64, 5, 7, 12, 16, 259};
     const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
-        for (int i = 0; i < 5; i++) {
+        for (int i = 0; i < 6; i++) {
             int64_t n = (int64_t)rows[i] * widths[i];
             struct entries_test t = {.n = rows[i],
                                      .width = widths[i],
@@ -199,11 +199,11 @@ static void run_embed_backward(struct backend *be, void *arg, float *out)
 
 static void test_embed(void **state)
 {
-    static const int rows[] = {0, 1, 3, 700, 9000}, widths[] = {64, 5, 16, 33, 64};
+    static const int rows[] = {0, 1, 3, 700, 9000, 50}, widths[] = {64, 5, 16, 33, 64, 259};
     const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
-        for (int i = 0; i < 5; i++) {
+        for (int i = 0; i < 6; i++) {
             int64_t n = rows[i], width = widths[i], n_table = PLAN_CODES * width;
             struct entries_test t = {.n = n,
                                      .width = (int)width,
@@ -250,11 +250,11 @@ static void run_label_add_backward(struct backend *be, void *arg, float *out)
 static void test_label_add(void **state)
 {
     static const int32_t names[] = {2, -1, 0, 2, 0};
-    static const int times[] = {0, 1, 3, 700, 5000}, widths[] = {64, 5, 16, 33, 20};
+    static const int times[] = {0, 1, 3, 700, 5000, 9}, widths[] = {64, 5, 16, 33, 20, 259};
     const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
-        for (int i = 0; i < 5; i++) {
+        for (int i = 0; i < 6; i++) {
             int64_t stream = (int64_t)times[i] * widths[i], n = 5 * stream;
             int width = widths[i];
             int32_t *labels = memcpy(check_bytes(sizeof names), names, sizeof names);

@@ -19,7 +19,8 @@ static const struct linear_case cases[] = {
     {1, 700, 5, 7, false, false, false, false, 0},  {2, 350, 5, 7, true, true, false, true, 2},
     {1, 9000, 16, 12, true, true, true, true, 0},   {3, 3000, 5, 7, false, false, true, false, 5},
     {2, 600, 64, 36, true, false, false, false, 0}, {1, 70000, 3, 2, true, false, false, false, 0},
-    {2, 0, 5, 7, true, false, false, false, 0},
+    {2, 0, 5, 7, true, false, false, false, 0},     {3, 43, 129, 257, true, true, true, false, 7},
+    {1, 71, 515, 33, false, true, true, true, 9},   {2, 1, 515, 33, true, true, true, true, 9},
 };
 
 struct linear_test {
@@ -239,6 +240,12 @@ static void test_streams(void **state)
             into.add0 = in_place;
             run_forward(be, &into, in_place);
             check_same("in place", in_place, y, 7 * n);
+            into.c.bias = false; /* nothing but y itself to begin with */
+            all.c.bias = false;
+            run_forward(be, &all, y);
+            memcpy(in_place, all.add0, (size_t)(7 * n) * sizeof *y);
+            run_forward(be, &into, in_place);
+            check_near("in place alone", in_place, check_to_double(y, 7 * n), 7 * n, 1e-6);
             check_free(state);
         }
 }

@@ -61,7 +61,8 @@ static void test_norm(void **state)
     static const struct {
         int64_t rows;
         int width;
-    } cases[] = {{0, 8}, {1, 1}, {1, 64}, {3, 5}, {700, 7}, {9000, 12}, {1000, 64}, {40000, 3}};
+    } cases[] = {{0, 8},     {1, 1},     {1, 64},    {3, 5},   {700, 7},
+                 {9000, 12}, {1000, 64}, {40000, 3}, {5, 257}, {33, 1001}};
     const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
