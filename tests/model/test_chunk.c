@@ -255,29 +255,19 @@ static void test_threads(void **unused)
     }
 }
 
-/* A chunk opened for many samples runs any fewer: scratch memory is enough for all of them. */
-static void test_shorter_chunks(void **unused)
+/* A chunk opened for many samples runs any fewer: scratch memory is enough for all of them. The
+   first of the lengths is the largest. */
+static void shorter_chunks(const struct kind *kind, const int64_t *lengths, size_t n_lengths)
 {
-    static const struct kind wide = {
-        "wide",
-        "unet",
-        64,
-        "[]",
-        1,
-        "learned",
-        "[]",
-        "[{\"layers\":1,\"mixer\":\"lti\",\"state\":\"real\",\"d_state\":4,\"d_conv\":4,"
-        "\"mixer_expand\":2,\"ff\":0}]"};
-    static const int64_t lengths[] = {8192, 8064, 8063, 7808, 4096, 1009, 1008, 253, 252, 2, 1};
     struct fixture f;
     struct chunk chunk;
     struct state state;
-    fixture_open(&f, &wide, 2);
-    uint8_t *codes = backend_alloc(f.be, 8192);
+    fixture_open(&f, kind, 2);
+    uint8_t *codes = backend_alloc(f.be, (size_t)lengths[0]);
     float *grads = backend_alloc(f.be, (size_t)f.net.plan.weights_size * sizeof *grads);
-    assert_true(chunk_open(&chunk, &f.net, 1, 8192, TAPE_ALL));
+    assert_true(chunk_open(&chunk, &f.net, 1, lengths[0], TAPE_ALL));
     assert_true(state_open(&state, &f.net, 1));
-    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+    for (size_t i = 0; i < n_lengths; i++) {
         float *logits = chunk_forward(&chunk, &state, codes, f.labels_there, lengths[i]);
         chunk_backward(&chunk, logits, NULL, grads);
     }
@@ -287,6 +277,26 @@ static void test_shorter_chunks(void **unused)
     backend_free(f.be, codes);
     backend_free(f.be, grads);
     fixture_close(&f);
+}
+
+static void test_shorter_chunks(void **unused)
+{
+#define WIDE(mixer, state, d_state)                                                                \
+    "[{\"layers\":1,\"mixer\":\"" mixer "\",\"state\":\"" state "\",\"d_state\":" #d_state         \
+    ",\"d_conv\":4,\"mixer_expand\":2,\"ff\":0}]"
+    static const struct kind wide[] = {
+        {"wide", "unet", 64, "[]", 1, "learned", "[]", WIDE("lti", "real", 4)},
+        {"wide, selective", "unet", 36, "[]", 1, "learned", "[\"a\"]",
+         WIDE("selective", "real", 7)},
+        {"wide, complex", "unet", 20, "[]", 1, "learned", "[]", WIDE("selective", "complex", 20)},
+    };
+    /* around the blocks that sums and rows are cut into, of the CPU and of the GPU */
+    static const int64_t cpu[] = {8192, 8064, 8063, 7808, 4096, 1009, 1008, 253, 252, 2, 1};
+    static const int64_t gpu[] = {2100, 2048, 1025, 1024, 257, 256, 65, 64, 33, 32, 2, 1};
+    const int64_t *lengths = device_asked() ? gpu : cpu;
+    const size_t n_lengths = device_asked() ? sizeof gpu / sizeof *gpu : sizeof cpu / sizeof *cpu;
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        shorter_chunks(&wide[i], lengths, n_lengths);
 }
 
 int main(void)
