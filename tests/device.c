@@ -29,11 +29,13 @@ void device_start(void)
     if (!device_asked())
         return;
     struct backend *be = backend_open(device_name(), 1);
+    if (!be && (strstr(error_text(), "no device") || strstr(error_text(), "no NVIDIA driver"))) {
+        printf("SKIPPED, for there is no GPU here: %s\n", error_text());
+        exit(SKIPPED);
+    }
     if (!be) {
-        const char *why = error_text();
-        bool absent = strstr(why, "no device") || strstr(why, "no NVIDIA driver");
-        printf("%s: %s\n", absent ? "SKIPPED, for there is no GPU here" : "failed", why);
-        exit(absent ? SKIPPED : 1);
+        printf("failed: %s\n", error_text());
+        exit(1);
     }
     backend_close(be);
 }
