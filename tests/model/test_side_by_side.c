@@ -22,9 +22,8 @@
 
 enum { RATE = 8000, BATCH = 3, STEPS_MAX = 1000 };
 
-/* Largest difference of the losses, as a part of the CPU's: rounding, which training lets grow. */
-static const double early_bound = 1e-4, late_bound = 1e-2;
-enum { EARLY = 5 };
+/* Largest difference of the losses, as a part of the CPU's: rounding. An H100 showed 1.4e-8. */
+static const double bound = 1e-6;
 
 static int n_steps;
 static int64_t clip;
@@ -120,7 +119,7 @@ static void test_losses(void **unused)
         for (int i = 0; i < n_steps; i++) {
             double difference = fabs(device.bits[i] - cpu.bits[i]) / cpu.bits[i];
             worst = fmax(worst, difference);
-            if (!(difference <= (i < EARLY ? early_bound : late_bound)))
+            if (!(difference <= bound))
                 fail_msg("%s: step %d has %.6f bits on the CPU, %.6f on %s", kinds[k].name, i,
                          cpu.bits[i], device.bits[i], device_name());
         }
@@ -131,8 +130,8 @@ static void test_losses(void **unused)
                           device_name());
         }
         print_message("  (at most %.1e apart)\n", worst);
-        /* worth the comparison: something was learnt */
-        assert_true(cpu.bits[n_steps - 1] < cpu.bits[0] - 0.002 * n_steps);
+        /* worth the comparison: something was learnt, as can be told after some steps */
+        assert_true(n_steps < 40 || cpu.bits[n_steps - 1] < cpu.bits[0] - 0.1);
         free(cpu.weights);
         free(device.weights);
     }
@@ -165,7 +164,7 @@ int main(int argc, char **argv)
         return 2;
     n_steps = atoi(argv[1]);
     clip = atoi(argv[2]);
-    if (n_steps < EARLY || n_steps > STEPS_MAX || clip < 1)
+    if (n_steps < 1 || n_steps > STEPS_MAX || clip < 1)
         return 2;
     device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
