@@ -48,6 +48,22 @@ struct backend *device_open(int n_threads)
     return be;
 }
 
+/* Of tests/cuda_on_cpu, where the executable is linked with it. */
+extern void cuda_on_cpu_set_seed(int seed) __attribute__((weak));
+
+bool device_emulated(void)
+{
+    return device_asked() && cuda_on_cpu_set_seed;
+}
+
+int device_orders(void)
+{
+    const char *orders = getenv("HISS_TEST_ORDERS");
+    return orders && *orders ? atoi(orders) : 2;
+}
+
 void device_set_order(int order)
 {
+    if (device_emulated())
+        cuda_on_cpu_set_seed(order);
 }

@@ -20,9 +20,14 @@ void device_start(void);
 /* The backend asked for; fails the running test if it does not open. n_threads is the CPU's. */
 struct backend *device_open(int n_threads);
 
+/* Its kernels run on the CPU (tests/cuda_on_cpu), some thousand times slower than on a GPU: a test
+   whose cases are many chooses among them. */
+bool device_emulated(void);
+
 /* Orders of execution that must all give the same bits: on a GPU every run is another one; where
-   kernels run on the CPU, the order of blocks and threads is chosen here, 0 <= order. */
-enum { DEVICE_ORDERS = 3 };
+   kernels are emulated, the order of blocks and threads is chosen: 0 as written, 1 reversed, from 2
+   on at random. HISS_TEST_ORDERS: how many are tried, by default 2. */
+int device_orders(void);
 void device_set_order(int order);
 
 #endif

@@ -231,7 +231,7 @@ static void run_on_device(void (*run)(struct backend *be, void *arg, float *out)
 {
     device_set_order(0);
     run(device, arg, out);
-    for (int order = 1; order < DEVICE_ORDERS; order++) {
+    for (int order = 1; order < device_orders(); order++) {
         device_set_order(order);
         check_same("another order", out, run_again(device, run, arg, n), n);
     }

@@ -371,12 +371,15 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_ten_steps_in_pieces),
     };
     const struct CMUnitTest plainest[] = {cmocka_unit_test(test_forward_and_backward_base)};
-    if (argc != 2) {
-        fprintf(stderr, "usage: %s FIXTURES\n", argv[0]);
+    const struct CMUnitTest quick[] = {cmocka_unit_test(test_forward_and_backward)};
+    if (argc != 2 && argc != 3) {
+        fprintf(stderr, "usage: %s FIXTURES [quick]\n", argv[0]);
         return 2;
     }
     fixtures = argv[1];
     device_start();
+    if (argc == 3)
+        return cmocka_run_group_tests(quick, NULL, NULL);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     if (!device_asked())
         failed += cmocka_run_group_tests(plainest, NULL, NULL);

@@ -142,7 +142,7 @@ static void test_same_bits(void **unused)
     (void)unused;
     for (int k = 0; k < n_kinds; k++) {
         struct run first = run_on_device(&kinds[k], clip / 3 + 1, 0);
-        for (int order = 1; order < DEVICE_ORDERS; order++) {
+        for (int order = 1; order < device_orders(); order++) {
             struct run other = run_on_device(&kinds[k], clip / 3 + 1, order);
             for (int i = 0; i < n_steps; i++)
                 if (first.bits[i] != other.bits[i])
