@@ -126,6 +126,7 @@ static void async_drop(struct async **at)
     *at = a->next;
     a->next = shim_worker->spare;
     shim_worker->spare = a;
+    shim_worker->on_their_way--;
 }
 
 /* Lets one of the thread's arrive; a copy stays in the list until it is waited for. */
@@ -147,6 +148,8 @@ static bool deliver_of(struct thread *t)
 
 bool async_deliver_some(struct gang *gang, bool half)
 {
+    if (shim_worker->on_their_way == 0)
+        return false;
     const size_t n = gang->threads.size(), first = worker_random() % n;
     bool any = false;
     for (size_t i = 0; i < n; i++) {
@@ -167,6 +170,7 @@ static void async_add(struct async *a)
     while (*end)
         end = &(*end)->next;
     *end = a;
+    shim_worker->on_their_way++;
     a->group = t->group;
     if (shim_settings()->seed == 0)
         deliver_of(t);

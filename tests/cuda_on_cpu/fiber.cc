@@ -124,11 +124,20 @@ static struct fiber_stack *stack_new(struct fiber_pool *pool)
     return stack;
 }
 
+void fiber_reserve(struct fiber_pool *pool, size_t n)
+{
+    if (!has_tsan())
+        return;
+    while (pool->spare.size() < n || (pool->spare.size() < n + TSAN_SPARE && pool->n < TSAN_MOST))
+        pool->spare.push_back(stack_new(pool));
+    pool->spare.reserve(pool->n);
+}
+
 /* The thread sanitizer sees no race between two CUDA threads that it takes for one: so the next is
    any of many. */
-struct fiber_stack *fiber_take(struct fiber_pool *pool, size_t n)
+struct fiber_stack *fiber_take(struct fiber_pool *pool)
 {
-    if (pool->spare.empty() || (has_tsan() && pool->n < n + TSAN_SPARE && pool->n < TSAN_MOST))
+    if (pool->spare.empty())
         return stack_new(pool);
     if (has_tsan()) {
         pool->random = shim_mix(pool->random + 1);

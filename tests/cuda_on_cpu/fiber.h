@@ -22,8 +22,10 @@ struct fiber_pool {
 
 size_t fiber_stack_size(void);
 
-/* A stack, for one of n CUDA threads that live at the same time. */
-struct fiber_stack *fiber_take(struct fiber_pool *pool, size_t n);
+/* By the worker, before n CUDA threads begin: what one of them made would be ordered after it in
+   the thread sanitizer's eyes. */
+void fiber_reserve(struct fiber_pool *pool, size_t n);
+struct fiber_stack *fiber_take(struct fiber_pool *pool);
 void fiber_give(struct fiber_pool *pool, struct fiber_stack *stack);
 
 /* A stack pointer from which fiber_switch enters `entry`, which never returns. */

@@ -74,6 +74,8 @@ struct warp_post {
 struct warp {
     struct warp_post post[LANES];
     unsigned posted, gone; /* lanes */
+    bool alike;            /* all that are posted are the same call as the first that came */
+    unsigned first;        /* its lane */
     unsigned phase;
     char key[2];
 };
@@ -119,6 +121,7 @@ struct worker {
     struct gang *gang;
     struct ready ready;
     struct async *spare;
+    size_t on_their_way; /* of the gang's threads */
     uint64_t random;
     uint64_t idle;     /* waits in a row in which nothing happened */
     double idle_since; /* seconds; 0: something happened */
@@ -126,7 +129,8 @@ struct worker {
 };
 
 /* This worker, while it runs a gang. */
-extern __thread struct worker *shim_worker;
+extern __thread struct worker *shim_worker
+    __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
 static inline struct thread *self(void)
 {

@@ -3,6 +3,7 @@
  * none does the worker itself look what can be done.
  */
 #include "tests/cuda_on_cpu/gang.h"
+#include "tests/cuda_on_cpu/include/shim/memory.h"
 #include "tests/cuda_on_cpu/sanitizer.h"
 #include "tests/cuda_on_cpu/settings.h"
 
@@ -121,7 +122,7 @@ static void switch_to(struct thread *to, bool last)
     struct thread *from = self();
     void **fake = from ? &from->fake : &w->fake;
     if (to && !to->stack) {
-        to->stack = fiber_take(&w->stacks, w->gang->threads.size());
+        to->stack = fiber_take(&w->stacks);
         to->sp = fiber_prepare(to->stack, thread_main);
     }
     shim_self = to;
@@ -217,7 +218,7 @@ static void thread_main(void)
             continue;
         }
         if (next && !next->stack) { /* not this one, which is still in use */
-            next->stack = fiber_take(&w->stacks, w->gang->threads.size());
+            next->stack = fiber_take(&w->stacks);
             next->sp = fiber_prepare(next->stack, thread_main);
         }
         fiber_give(&w->stacks, t->stack);
@@ -277,6 +278,7 @@ void gang_run(struct gang *gang)
     if (w->ready.ring.size() < size)
         w->ready.ring.resize(size);
     w->ready.head = w->ready.tail = 0;
+    fiber_reserve(&w->stacks, n);
     w->gang = gang;
     worker_progress();
     for (size_t i = 0; i < n; i++)

@@ -26,18 +26,9 @@ static struct shim_settings settings_of_environment(void)
     return s;
 }
 
-static struct shim_settings *current(void)
-{
-    static struct shim_settings s = settings_of_environment();
-    return &s;
-}
-
-const struct shim_settings *shim_settings(void)
-{
-    return current();
-}
+struct shim_settings shim_settings_now = settings_of_environment();
 
 void cuda_on_cpu_set_seed(int seed)
 {
-    current()->seed = seed;
+    shim_settings_now.seed = seed;
 }

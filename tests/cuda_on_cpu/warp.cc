@@ -135,6 +135,8 @@ static bool all_there(struct warp *w, unsigned lane)
     if (others == 0)
         return own->mask == 1u << lane;
     const bool all = (w->posted & own->mask) == own->mask;
+    if (w->alike)
+        return all;
     for (unsigned other = 0; other < LANES; other++) {
         const struct warp_post *post = &w->post[other];
         if (!names(others, other))
@@ -152,31 +154,47 @@ static bool all_there(struct warp *w, unsigned lane)
     return all;
 }
 
-static uint64_t collective(const struct warp_post *call)
+/* This lane's post, empty but for what every call has. */
+static struct warp_post *post_of(unsigned mask, enum shim_warp_op op, const struct shim_site *site)
 {
     struct thread *t = self();
-    const struct shim_site *site = call->site;
     if (!t)
         shim_fail("%s:%d: a warp's collective outside kernels", site->file, site->line);
     struct warp *w = &block_of(t)->warps[t->warp];
     struct warp_post *post = &w->post[t->lane];
-    if (!names(call->mask, t->lane))
+    if (!names(mask, t->lane))
         shim_fail("%s:%d: lane %u calls a collective with mask %08x, which does not name it",
-                  site->file, site->line, t->lane, call->mask);
-    if (call->mask & w->gone)
+                  site->file, site->line, t->lane, mask);
+    if (mask & w->gone)
         shim_fail("%s:%d: mask %08x names lanes that have ended or never were (%08x)", site->file,
-                  site->line, call->mask, w->gone);
-    *post = *call;
+                  site->line, mask, w->gone);
     post->thread = t;
+    post->site = site;
+    post->mask = mask;
+    post->op = op;
+    return post;
+}
+
+static uint64_t collective(struct warp_post *post)
+{
+    struct thread *t = post->thread;
+    const struct shim_site *site = post->site;
+    struct warp *w = &block_of(t)->warps[t->warp];
+    if (w->posted == 0) {
+        w->alike = true;
+        w->first = t->lane;
+    } else if (!same_call(post, &w->post[w->first])) {
+        w->alike = false;
+    }
     w->posted |= 1u << t->lane;
     const char *key = &w->key[w->phase & 1];
-    const bool orders = call->op == SHIM_SYNC;
+    const bool orders = post->op == SHIM_SYNC;
     if (orders)
         tsan_give(key);
     if (!all_there(w, t->lane)) {
         thread_wait("waits for its warp", site);
     } else {
-        complete(w, call->mask, call->op);
+        complete(w, post->mask, post->op);
         if (orders && shim_settings()->seed > 0)
             thread_step_back();
     }
@@ -188,33 +206,27 @@ static uint64_t collective(const struct warp_post *call)
 uint64_t shim_warp(unsigned mask, enum shim_warp_op op, unsigned source, uint64_t value,
                    const struct shim_site *site)
 {
-    struct warp_post call = {};
-    call.site = site;
-    call.mask = mask;
-    call.source = source;
-    call.op = op;
-    call.value = value;
-    return collective(&call);
+    struct warp_post *post = post_of(mask, op, site);
+    post->source = source;
+    post->value = value;
+    return collective(post);
 }
 
 void shim_warp_gather(const void *in, void *out, void (*f)(const void *const *, void *const *),
                       const struct shim_site *site)
 {
-    struct warp_post call = {};
-    call.site = site;
-    call.mask = ~0u;
-    call.op = SHIM_GATHER;
-    call.in = in;
-    call.out = out;
-    call.gather = f;
-    collective(&call);
+    struct warp_post *post = post_of(~0u, SHIM_GATHER, site);
+    post->in = in;
+    post->out = out;
+    post->gather = f;
+    collective(post);
 }
 
 void warp_thread_done(struct thread *thread)
 {
     struct warp *w = &block_of(thread)->warps[thread->warp];
     w->gone |= 1u << thread->lane;
-    for (unsigned lane = 0; lane < LANES; lane++) {
+    for (unsigned lane = 0; w->posted && lane < LANES; lane++) {
         const struct warp_post *post = &w->post[lane];
         if (names(w->posted, lane) && names(post->mask, thread->lane))
             shim_fail("lane %u ends while lane %u waits for it at %s:%d", thread->lane, lane,
