@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "app/command.h"
 #include "app/find.h"
+#include "app/guard.h"
 #include "app/keep.h"
 #include "app/measure.h"
 #include "app/option.h"
@@ -28,7 +29,7 @@ struct words {
     const char *model, *label, *prompt, *output, *backend, *precision;
     double seconds, temperature, top_p, guidance; /* NAN: not given */
     int64_t seed, count, keep, threads;           /* -1: not given */
-    bool with_prompt;
+    bool with_prompt, guard, no_guard;
 };
 
 struct generate {
@@ -40,6 +41,8 @@ struct generate {
     int n_labels;
     struct prompt prompt;
     int64_t n_samples;
+    bool guarded;
+    struct guard_limits limits;
     char folder[FILE_PATH_MAX]; /* of several takes, or "" */
     char path[FILE_PATH_MAX];   /* of a single one */
 };
@@ -70,6 +73,10 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
         {"count", 'n', OPTION_COUNT, &w->count, "N", 1, 1e6, "takes to make (default 1)"},
         {"keep", 'k', OPTION_COUNT, &w->keep, "N", 1, 1e6,
          "keep only the best so many of them (default: all)"},
+        {"guard", 0, OPTION_FLAG, &w->guard, NULL, 0, 0,
+         "where a take runs away into noise or silence, go back and on otherwise (default: for "
+         "takes of 20 s and more)"},
+        {"no-guard", 0, OPTION_FLAG, &w->no_guard, NULL, 0, 0, "leave long takes alone as well"},
         {"threads", 't', OPTION_COUNT, &w->threads, "N", 0, 1024,
          "processor threads; changes no bits (default 0: all there are)"},
         {"precision", 0, OPTION_TEXT, &w->precision, "NAME", 0, 0,
@@ -108,6 +115,8 @@ static int words_check(const struct words *w)
                            (long long)w->count);
     if (w->with_prompt && !w->prompt)
         return usage_error("generate", "--with-prompt needs a --prompt");
+    if (w->guard && w->no_guard)
+        return usage_error("generate", "--guard and --no-guard: expected one of them");
     if (to_pipe && w->count > 1)
         return usage_error("generate", "-o - takes one take, not %lld", (long long)w->count);
     if (to_pipe && isatty(STDOUT_FILENO))
@@ -194,6 +203,20 @@ static bool length_choose(struct generate *g)
         g->n_samples = clip > 0 ? clip * (g->n_labels > 1 ? g->n_labels : 1) - g->prompt.n
                                 : CROP_SECONDS * rate;
     return g->n_samples > 0 || error_set("--seconds %g is less than a sample", g->words->seconds);
+}
+
+/* Without noise in the sampling there is nothing else to go on with. */
+static bool guard_choose(struct generate *g)
+{
+    const struct words *w = g->words;
+    bool is_long = g->n_samples >= (int64_t)GUARD_LONG_S * hiss_model_rate(g->model);
+    bool known = guard_limits_read(&g->limits, hiss_model_metadata(g->model, "hiss.stats"));
+    if (w->guard && !known)
+        return error_set(
+            "--guard: the model file does not say how its recordings sound; hiss train "
+            "writes that into it");
+    g->guarded = known && g->sampling.temperature > 0 && (w->guard || (is_long && !w->no_guard));
+    return true;
 }
 
 static void take_name(void *arg, int64_t i, char *path, size_t size)
@@ -283,11 +306,12 @@ static bool takes_keep(struct generate *g, const struct take_result *results)
 static void say_end(const struct generate *g, const struct take_result *results, double seconds)
 {
     double made = 0;
-    int64_t n_takes = 0;
-    char path[FILE_PATH_MAX], takes[64] = "";
+    int64_t n_takes = 0, n_guarded = 0;
+    char path[FILE_PATH_MAX], takes[64] = "", guarded[64] = "";
     for (int64_t i = 0; i < g->words->count; i++) {
         made += (double)results[i].n / hiss_model_rate(g->model);
         n_takes += results[i].n > 0;
+        n_guarded += results[i].n_guarded;
     }
     if (n_takes == 0) {
         log_info("stopped before anything was made");
@@ -296,9 +320,12 @@ static void say_end(const struct generate *g, const struct take_result *results,
     take_name((void *)g, 0, path, sizeof(path));
     if (g->words->count > 1)
         snprintf(takes, sizeof(takes), "%lld takes, ", (long long)n_takes);
-    log_info("%s: %s%.2f s of sound in %.1f s (%.2f x real time), seed %llu",
+    if (n_guarded > 0)
+        snprintf(guarded, sizeof(guarded), "; the guard stepped in %lld time%s",
+                 (long long)n_guarded, n_guarded > 1 ? "s" : "");
+    log_info("%s: %s%.2f s of sound in %.1f s (%.2f x real time), seed %llu%s",
              g->words->count > 1 ? g->folder : path, takes, made, seconds, made / seconds,
-             (unsigned long long)g->sampling.seed);
+             (unsigned long long)g->sampling.seed, guarded);
 }
 
 /* Can the file hold that much? Said now, not after the work. */
@@ -327,7 +354,8 @@ static bool generate_run(struct generate *g)
                  .prompt = g->prompt.codes,
                  .n_prompt = g->prompt.n,
                  .with_prompt = w->with_prompt,
-                 .sampling = g->sampling},
+                 .sampling = g->sampling,
+                 .guard = g->guarded ? &g->limits : NULL},
         .name = take_name,
         .comment = take_comment,
         .arg = g,
@@ -373,7 +401,7 @@ int command_generate(int argc, const char **argv)
                   length_choose(&g) && length_check(&g);
         if (ok)
             sampling_choose(&g);
-        if (!ok || !generate_run(&g))
+        if (!ok || !guard_choose(&g) || !generate_run(&g))
             status = world_error();
         else if (stop_requested())
             status = EXIT_SIGNAL + stop_requested();

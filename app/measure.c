@@ -11,12 +11,27 @@ static const double power_floor = 1e-16; /* digital silence has no logarithm */
 
 const double measure_quantile_at[MEASURE_QUANTILES] = {0, 0.05, 0.25, 0.5, 0.75, 0.95, 1};
 
+static double db(double sum_of_squares, int64_t n)
+{
+    return n > 0 && sum_of_squares > 0 ? fmax(10 * log10(sum_of_squares / (double)n), -120) : -120;
+}
+
 double measure_level_db(const float *x, int64_t n)
 {
     double sum = 0;
     for (int64_t i = 0; i < n; i++)
         sum += (double)x[i] * (double)x[i];
-    return n > 0 && sum > 0 ? fmax(10 * log10(sum / (double)n), -120) : -120;
+    return db(sum, n);
+}
+
+double measure_swing_db(const float *x, int64_t n)
+{
+    double sum = 0, mean = 0;
+    for (int64_t i = 0; i < n; i++)
+        mean += (double)x[i] / (double)n;
+    for (int64_t i = 0; i < n; i++)
+        sum += ((double)x[i] - mean) * ((double)x[i] - mean);
+    return db(sum, n);
 }
 
 double measure_flatness(const float *x, int64_t n)

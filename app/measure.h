@@ -11,6 +11,9 @@
 /* Level in dB below full scale: 20 log10 of the root mean square; at least -120. */
 double measure_level_db(const float *x /* (n) */, int64_t n);
 
+/* The same of what moves: without the mean. Sound that stands still, at any value, has -120. */
+double measure_swing_db(const float *x /* (n) */, int64_t n);
+
 /* Spectral flatness, 0 to 1: geometric over arithmetic mean of the power spectrum, averaged over
    windows of 512 samples. 1 is white noise. 0 for fewer samples than a window. */
 double measure_flatness(const float *x /* (n) */, int64_t n);

@@ -1,8 +1,10 @@
 #include "app/take.h"
 
 #include "app/stop.h"
+#include "app/watch.h"
 #include "base/error.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -19,7 +21,7 @@ double take_bits(const struct take_result *r)
     return r->n_scored > 0 ? r->nats / log(2) / (double)r->n_scored : 0;
 }
 
-static bool write_codes(struct hiss_model *m, struct writer *w, const uint8_t *codes, int64_t n)
+bool take_write(struct hiss_model *m, struct writer *w, const uint8_t *codes, int64_t n)
 {
     float x[BLOCK];
     for (int64_t at = 0; at < n; at += BLOCK) {
@@ -71,6 +73,7 @@ struct takes {
     struct take_result *results;
     struct take_result held[TAKES_AT_ONCE]; /* blocks that may turn out to be padding */
     int64_t in_clip, n_clips;
+    struct watch *watch; /* of the only take, or NULL */
 };
 
 static bool labels_set(struct takes *t)
@@ -87,7 +90,7 @@ static bool prompt_write(struct takes *t)
 {
     const struct take_job *job = t->job;
     for (int i = 0; i < t->n && job->with_prompt && !stop_requested(); i++)
-        if (!write_codes(t->model, t->writers[i], job->prompt, job->n_prompt))
+        if (!take_write(t->model, t->writers[i], job->prompt, job->n_prompt))
             return false;
     return true;
 }
@@ -97,7 +100,24 @@ static bool clip_begin(struct takes *t)
     hiss_stream_restart(t->stream);
     memset(t->held, 0, sizeof(t->held));
     t->in_clip = 0;
-    return labels_set(t);
+    return labels_set(t) && (!t->watch || watch_clip(t->watch));
+}
+
+static struct take_point point_of(const struct takes *t)
+{
+    return (struct take_point){t->results[0], t->held[0], t->in_clip, t->n_clips};
+}
+
+/* The take is made; was it on the road? */
+static bool block_watch(struct takes *t, const uint8_t *codes, int64_t n, double nats)
+{
+    struct take_point point = point_of(t);
+    bool ok = watch_hear(t->watch, codes, n, nats, &point);
+    t->results[0] = point.result;
+    t->held[0] = point.held;
+    t->in_clip = point.in_clip;
+    t->n_clips = point.n_clips;
+    return ok;
 }
 
 /* The next n samples of every take. */
@@ -105,16 +125,19 @@ static bool block_make(struct takes *t, int64_t n)
 {
     uint8_t codes[TAKES_AT_ONCE * BLOCK];
     double nats[TAKES_AT_ONCE] = {0};
+    struct take_point point = point_of(t);
+    if (t->watch && !watch_mark(t->watch, &point))
+        return false;
     if (!hiss_stream_generate(t->stream, codes, n, nats))
         return false;
     for (int i = 0; i < t->n; i++) {
-        if (!write_codes(t->model, t->writers[i], codes + i * n, n))
+        if (!t->watch && !take_write(t->model, t->writers[i], codes + i * n, n))
             return false;
         score_block(&t->results[i], &t->held[i], codes + i * n, n, nats[i]);
         t->results[i].n += n;
     }
     t->in_clip += n;
-    return true;
+    return !t->watch || block_watch(t, codes, n, nats[0]);
 }
 
 bool takes_make(struct hiss_model *m, const struct take_job *job, int n,
@@ -127,10 +150,12 @@ bool takes_make(struct hiss_model *m, const struct take_job *job, int n,
                       .results = results,
                       .in_clip = job->n_prompt};
     const int64_t clip = hiss_model_clip(m);
+    assert(n == 1 || !job->guard);
     memset(results, 0, (size_t)n * sizeof(*results));
     t.stream = hiss_stream_open(m, n, job->stream, job->sampling.guidance != 1);
     bool ok = t.stream && hiss_stream_set_sampling(t.stream, &job->sampling) && labels_set(&t) &&
-              prompt_hear(t.stream, job->prompt, job->n_prompt) && prompt_write(&t);
+              prompt_hear(t.stream, job->prompt, job->n_prompt) && prompt_write(&t) &&
+              (!job->guard || (t.watch = watch_open(m, t.stream, job, writers[0])));
     while (ok && results->n < job->n_samples && !stop_requested()) {
         if (clip > 0 && t.in_clip == clip) {
             ok = clip_begin(&t);
@@ -139,9 +164,14 @@ bool takes_make(struct hiss_model *m, const struct take_job *job, int n,
         int64_t part = job->n_samples - results->n < BLOCK ? job->n_samples - results->n : BLOCK;
         if (clip > 0 && part > clip - t.in_clip)
             part = clip - t.in_clip;
+        int64_t before = results->n;
         ok = block_make(&t, part);
-        atomic_fetch_add(made, ok ? part * n : 0);
+        atomic_fetch_add(made, (results->n - before) * n);
     }
+    /* What is held is part of the take, however it ended. */
+    if (t.watch && !watch_finish(t.watch))
+        ok = false;
+    watch_close(t.watch);
     hiss_stream_close(t.stream);
     return ok;
 }

@@ -7,6 +7,7 @@
 #ifndef HISS_APP_TAKE_H
 #define HISS_APP_TAKE_H
 
+#include "app/guard.h"
 #include "audio/writer.h"
 #include "model/hiss.h"
 
@@ -21,22 +22,28 @@ struct take_job {
     bool with_prompt; /* write the prompt first */
     struct hiss_sampling sampling;
     uint32_t stream; /* which noise of the seed; of several takes, the first one's */
+    const struct guard_limits *guard; /* NULL: none. Under guard takes are made one at a time: where
+                                         one goes back the others would have to wait */
 };
 
 enum { TAKES_AT_ONCE = 8 }; /* more together gain nothing */
 
 struct take_result {
-    int64_t n;        /* samples made: fewer than asked for if a signal came */
-    double nats;      /* -ln p of those scored */
-    int64_t n_scored; /* without the padding at the ends of clips */
+    int64_t n;         /* samples made: fewer than asked for if a signal came */
+    double nats;       /* -ln p of those scored */
+    int64_t n_scored;  /* without the padding at the ends of clips */
+    int64_t n_guarded; /* how often the guard stepped in */
 };
 
-/* Makes n takes (1 to TAKES_AT_ONCE) side by side, which costs less than one after the other and
-   makes the same bits, and writes each as it is made, in constant memory. Take i has noise
-   job->stream + i, writers[i] and results[i]. made: grows by the samples made, for a status line.
-   False with error_text; what was written stays in the writers. */
+/* Makes n takes (1 to TAKES_AT_ONCE; 1 under guard) side by side, which costs less than one after
+   the other and makes the same bits, and writes each as it is made, in constant memory. Take i has
+   noise job->stream + i, writers[i] and results[i]. made: grows by the samples made, for a status
+   line. False with error_text; what was written stays in the writers. */
 bool takes_make(struct hiss_model *m, const struct take_job *job, int n,
                 struct writer *const *writers, _Atomic int64_t *made, struct take_result *results);
+
+/* Writes codes as sound. False with error_text. */
+bool take_write(struct hiss_model *m, struct writer *w, const uint8_t *codes /* (n) */, int64_t n);
 
 /* Bits a sample; 0 if nothing was scored. */
 double take_bits(const struct take_result *r);

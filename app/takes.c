@@ -133,7 +133,7 @@ bool takes_run(const struct takes_job *job, struct take_result *results)
     int n_workers = job->n_takes < job->n_threads ? (int)job->n_takes : job->n_threads;
     struct work w = {.job = job,
                      .results = results,
-                     .group = group_size(job, n_workers),
+                     .group = job->take.guard ? 1 : group_size(job, n_workers),
                      .threads_a_model = job->n_takes == 1 ? job->n_threads : 1,
                      .lock = PTHREAD_MUTEX_INITIALIZER};
     pthread_condattr_t clock;

@@ -11,6 +11,11 @@
 
 enum { CHUNK_MAX = 1 << 14 };
 
+static int64_t guard_window_samples(const struct valid *v)
+{
+    return GUARD_WINDOW * guard_hop(dataset_options(v->data)->rate);
+}
+
 bool valid_open(struct valid *v, const struct dataset *data, struct net *net, int64_t max_clips)
 {
     const struct dataset_options *o = dataset_options(data);
@@ -23,13 +28,20 @@ bool valid_open(struct valid *v, const struct dataset *data, struct net *net, in
     v->codes = malloc(samples);
     v->mask = malloc(samples);
     v->x = malloc(samples * sizeof(*v->x));
+    v->each_nats = malloc(samples * sizeof(*v->each_nats));
+    v->guard_a_clip = 2 * v->clip_samples / guard_window_samples(v) + 1;
+    v->windows = calloc(n * (size_t)v->guard_a_clip, sizeof(*v->windows));
     v->bits = calloc(n, sizeof(double));
     v->level_db = calloc(n, sizeof(double));
     v->flatness = calloc(n, sizeof(double));
-    if (!v->codes || !v->mask || !v->x || !v->bits || !v->level_db || !v->flatness)
+    if (!v->codes || !v->mask || !v->x || !v->each_nats || !v->windows || !v->bits ||
+        !v->level_db || !v->flatness)
         return error_set("out of memory for a validation of %lld clips", (long long)v->n_clips);
-    return evaluator_open(&v->evaluator, net,
-                          v->clip_samples < CHUNK_MAX ? v->clip_samples : CHUNK_MAX, NULL);
+    if (!evaluator_open(&v->evaluator, net,
+                        v->clip_samples < CHUNK_MAX ? v->clip_samples : CHUNK_MAX, NULL))
+        return false;
+    v->evaluator.each = v->each_nats;
+    return true;
 }
 
 void valid_close(struct valid *v)
@@ -38,10 +50,26 @@ void valid_close(struct valid *v)
     free(v->codes);
     free(v->mask);
     free(v->x);
+    free(v->each_nats);
+    free(v->windows);
     free(v->bits);
     free(v->level_db);
     free(v->flatness);
     memset(v, 0, sizeof(*v));
+}
+
+/* A clip of n samples as the guard hears it: windows half over each other; of a clip shorter than a
+   window, all of it. */
+static void windows_measure(struct valid *v, int64_t n)
+{
+    int64_t window = guard_window_samples(v);
+    window = window < n ? window : n;
+    for (int64_t at = 0; window > 0 && at + window <= n; at += (window + 1) / 2) {
+        double nats = 0;
+        for (int64_t t = 0; t < window; t++)
+            nats += (double)v->each_nats[at + t];
+        v->windows[v->n_guard++] = guard_window_measure(v->x + at, window, nats);
+    }
 }
 
 bool valid_run(struct valid *v, double *bits, bool *stopped)
@@ -49,6 +77,7 @@ bool valid_run(struct valid *v, double *bits, bool *stopped)
     enum quantizer quantizer = dataset_options(v->data)->quantizer;
     double nats_sum = 0;
     int64_t n_sum = 0;
+    v->n_guard = 0;
     *stopped = false;
     for (int64_t i = 0; i < v->n_clips; i++) {
         if (stop_requested()) {
@@ -72,6 +101,7 @@ bool valid_run(struct valid *v, double *bits, bool *stopped)
         v->bits[i] = nats / log(2) / (double)(n > 0 ? n : 1);
         v->level_db[i] = measure_level_db(v->x, n);
         v->flatness[i] = measure_flatness(v->x, n);
+        windows_measure(v, n);
     }
     *bits = nats_sum / log(2) / (double)(n_sum > 0 ? n_sum : 1);
     return true;
@@ -100,6 +130,9 @@ char *valid_stats(const struct valid *v)
                               "quantiles", at, "bits", quantiles_json(v->bits, v->n_clips),
                               "level_db", quantiles_json(v->level_db, v->n_clips), "flatness",
                               quantiles_json(v->flatness, v->n_clips));
+    json_t *windows = guard_windows_json(v->windows, v->n_guard);
+    if (windows)
+        json_object_set_new(stats, "windows", windows);
     char *text = stats ? json_dumps(stats, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(stats);
     if (!text)

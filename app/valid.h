@@ -7,6 +7,7 @@
 #ifndef HISS_APP_VALID_H
 #define HISS_APP_VALID_H
 
+#include "app/guard.h"
 #include "audio/dataset.h"
 #include "model/evaluate.h"
 
@@ -18,8 +19,10 @@ struct valid {
     int64_t n_clips, n_windows; /* clip i is window i n_windows / n_clips */
     int64_t clip_samples;
     uint8_t *codes, *mask;              /* (clip_samples) */
-    float *x;                           /* (clip_samples) */
+    float *x, *each_nats;               /* (clip_samples) */
     double *bits, *level_db, *flatness; /* (n_clips) */
+    struct guard_window *windows;       /* (n_guard of at most n_clips guard_a_clip) */
+    int64_t n_guard, guard_a_clip;
 };
 
 /* Clips spread evenly over the split, at most max_clips. False with error_text. */

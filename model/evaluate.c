@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,6 +118,7 @@ bool evaluator_run(struct evaluator *e, const uint8_t *codes, int64_t n, int lab
     int32_t label32 = label;
     float *host_logits = NULL;
     bool ok = false;
+    assert(!e->each || !e->decoder);
     if (logits && !(host_logits = malloc((size_t)e->max_time * PLAN_CODES * sizeof(float)))) {
         error_set("out of memory for logits");
         goto out;
@@ -135,6 +137,8 @@ bool evaluator_run(struct evaluator *e, const uint8_t *codes, int64_t n, int lab
         else
             *nats += run_chunk(e, codes + done, part, starts ? PLAN_START_CODE : codes[done - 1],
                                host_logits);
+        if (e->each)
+            memcpy(e->each + done, e->host_nats, (size_t)part * sizeof *e->each);
         if (logits && !logits(arg, host_logits, part))
             goto out;
         done += part;

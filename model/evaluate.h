@@ -19,6 +19,8 @@ struct evaluator {
     float *nats;             /* backend memory (max_time) */
     float *host_nats;        /* (max_time) */
     uint8_t *host_in;        /* (max_time) */
+    float *each; /* the caller's; each code's -ln p goes there (n of evaluator_run), or NULL, as
+                    with a decoder, which only gives sums */
 };
 
 /* Samples go through in chunks of at most max_time. precision: NULL for the chunk forward, or that

@@ -274,6 +274,31 @@ works generate ./a --seed 7 --count 5 --keep 2 -o t3/
 [ "$(ls t3 | wc -l)" = 2 ] || bad "--keep 2 kept $(ls t3 | wc -l)"
 [ "$(grep -c 'bits a sample, dropped' err)" = 3 ] || bad "no scores"
 
+# The guard: on for long takes, silent while all is well, and the same for any number of threads.
+# A model of a tone, much too hot, makes noise.
+mkdir long && sox -R -n -r 2000 -b 16 long/1.wav synth 10 sine 330 vol 0.5
+works train long --preset ./crop.ini --run tone --steps 150 --set train.valid_clips=20
+for t in 1 2; do
+    works generate ./tone --seed 3 --seconds 25 --temperature 8 --threads $t -o hot-$t.wav
+    says 'take 0, [0-9.]+ s: noise; it goes on from [0-9.]+ s, otherwise, for a while at temperature' err
+    says 'the guard stepped in [0-9]+ times' err
+    samples hot-$t.wav 50000
+done
+same hot-1.wav hot-2.wav
+works generate ./tone --seed 3 --seconds 25 --temperature 8 --count 3 --threads 2 -o hots/
+cmp -s <(tail -c 100000 hot-1.wav) <(tail -c 100000 hots/take-3-0.wav) || bad "guarded takes differ in company"
+works generate ./tone --seed 3 --seconds 25 --temperature 8 --no-guard -o cold.wav
+grep -q 'stepped in' err && bad "the guard cannot be sent away"
+cmp -s <(tail -c 100000 hot-1.wav) <(tail -c 100000 cold.wav) && bad "the guard changed nothing"
+works generate ./tone --seed 3 --seconds 2 --temperature 8 -o short.wav
+grep -q 'stepped in' err && bad "the guard comes to short takes by itself"
+works generate ./tone --seed 3 --seconds 3 --temperature 8 --guard -o short.wav && says 'stepped in' err
+works generate ./tone --seed 3 --seconds 25 -o calm-1.wav
+grep -q 'stepped in' err && bad "the guard steps in where nothing is wrong"
+works generate ./tone --seed 3 --seconds 25 --no-guard -o calm-2.wav
+cmp -s <(tail -c 100000 calm-1.wav) <(tail -c 100000 calm-2.wav) || bad "an idle guard changes the sound"
+fails 2 '--guard and --no-guard: expected one of them' generate ./tone --guard --no-guard
+
 # Ctrl-C leaves what there is, as a whole file.
 "$hiss" generate ./a --seconds 1h -o long.wav >out 2>err &
 pid=$!
