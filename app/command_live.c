@@ -75,7 +75,7 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
         {"json", 0, OPTION_FLAG, &w->json, NULL, 0, 0,
          "lines of JSON on standard output, for programs"},
         {"threads", 't', OPTION_COUNT, &w->threads, "N", 0, 1024,
-         "processor threads (default 0: all there are)"},
+         "processor threads, 0: all there are (default: one if that is fast enough)"},
         {"precision", 0, OPTION_TEXT, &w->precision, "NAME", 0, 0,
          "of the weights: fp32, fp16 or int8 (default fp16)"},
         {"backend", 0, OPTION_TEXT, &w->backend, "NAME", 0, 0,
@@ -150,7 +150,7 @@ static bool options_make(struct session *s)
         .model_path = s->model_path,
         .backend = w->backend,
         .precision = w->precision,
-        .n_threads = (int)w->threads,
+        .n_threads = w->threads < 0 ? 0 : (int)w->threads,
         .sampling = sampling,
         .label = w->label ? hiss_model_find_label(s->model, w->label) : -1,
         .n_samples = isnan(seconds) ? 0 : (int64_t)llround(seconds * rate),
@@ -208,14 +208,28 @@ static bool speed_refuse(const struct session *s, const struct live_speed *speed
         10.0 / (double)speed->mean);
 }
 
-/* Can it be played? Measured on the engine that plays, before anything is heard. */
-static bool speed_check(const struct session *s)
+static bool session_measure(const struct session *s, struct live_speed *speed)
 {
     const struct live_options *o = &s->options;
+    return speed_measure(speed, o->model_path, o->backend, o->n_threads, o->precision, &o->sampling,
+                         o->label, MEASURE_S);
+}
+
+/* Can it be played? Measured on the engine that plays, before anything is heard. One thread, if
+   that is fast enough: what waits for no other is late less often. */
+static bool speed_check(struct session *s)
+{
+    struct live_options *o = &s->options;
     struct live_speed speed;
-    if (!speed_measure(&speed, o->model_path, o->backend, o->n_threads, o->precision, &o->sampling,
-                       o->label, MEASURE_S))
+    bool choose = s->words->threads < 0;
+    o->n_threads = choose ? 1 : o->n_threads;
+    if (!session_measure(s, &speed))
         return false;
+    if (choose && speed.mean < SPEED_COMFORTABLE) {
+        o->n_threads = 0;
+        if (!session_measure(s, &speed))
+            return false;
+    }
     bool enough = speed.mean >= SPEED_LEAST;
     double stall = SPEED_PART_S / (double)speed.worst - SPEED_PART_S;
     double lasts = o->player.buffer_s / (1 - (double)speed.mean);
@@ -272,6 +286,7 @@ int command_live(int argc, const char **argv)
                       .top_p = NAN,
                       .guidance = NAN,
                       .seed = -1,
+                      .threads = -1,
                       .rate = 0,
                       .channels = 0};
     enum parsed parsed = words_parse(argc, argv, &w);

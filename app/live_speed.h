@@ -15,6 +15,7 @@ enum { SPEED_PARTS = 100 }; /* of SPEED_PART_S of sound each: five seconds */
 /* Below this much of real time playing would not last; below the second, hardly. */
 #define SPEED_LEAST 1.02f
 #define SPEED_GOOD 1.25f
+#define SPEED_COMFORTABLE 2.0f /* on one thread: more are not needed */
 
 /* Seconds of sound ready ahead of the device, where nothing else is asked for. */
 #define LIVE_BUFFER_S 0.08

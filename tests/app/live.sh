@@ -1,12 +1,16 @@
 #!/bin/bash
-# hiss live on the sinks of a sound server, run by tests/audio/server.sh: live.sh HISS PRESETS EXPECTED
+# hiss live on the sinks of a sound server, run by tests/audio/server.sh: live.sh HISS MODEL EXPECTED
 # HEARD.py [AUDIT.so]. What arrives there is compared with what hiss generate writes for the same seed.
 set -u
 hiss=$(realpath "$1") expected=$(realpath "$3") heard=$(realpath "$4")
 audit=${5:+$(realpath "$5")}
-HISS_PRESETS=$(realpath "$2") LC_ALL=C
-export HISS_PRESETS LC_ALL
+model=$(realpath "$2") LC_ALL=C
+export LC_ALL
 work=$(mktemp -d)
+# The program drops what libraries print to standard error, and sanitizers with them.
+export ASAN_OPTIONS="${ASAN_OPTIONS:-}:log_path=$work/found"
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:log_path=$work/found"
+export TSAN_OPTIONS="${TSAN_OPTIONS:-} log_path=$work/found"
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 n_failed=0
@@ -14,6 +18,7 @@ n_failed=0
 bad() {
     echo "FAILED: $*"
     [ -s err ] && sed 's/^/  err: /' err | tail -5
+    cat found.* 2>/dev/null
     n_failed=$((n_failed + 1))
 }
 
@@ -38,39 +43,39 @@ same() {
     local rate=$1 channels=$2 take=$3
     shift 3
     ear "$rate" "$channels"
-    timeout 60 "$hiss" live --device ear --rate "$rate" --channels "$channels" --buffer 1s --anyway "$@" \
+    timeout 60 "$hiss" live "$model" --device ear --rate "$rate" --channels "$channels" --buffer 1s --anyway "$@" \
         >out 2>err </dev/null || bad "exit $? of hiss live $*"
     ear_end
     grep -q ' 0 underruns' err || bad "underruns in hiss live $*"
-    "$expected" "$HISS_PRESETS/digits.safetensors" "$take" "$rate" >expected.raw ||
+    "$expected" "$model" "$take" "$rate" >expected.raw ||
         bad "no expectation"
     /usr/bin/python3 -B "$heard" ear.raw expected.raw "$channels" >said 2>&1 ||
         bad "$rate Hz, $channels channels: $(cat said)"
 }
 
-"$hiss" generate --label seven --seconds 1.5 --seed 5 -o seven.wav 2>err || bad "no take"
-"$hiss" generate --seconds 1.2 --seed 6 --temperature 0.9 -o free.wav 2>err || bad "no take"
-sox seven.wav start.wav trim 0 0.3
-"$hiss" generate --prompt start.wav --seconds 1.0 --seed 9 -o after.wav 2>err || bad "no take"
+"$hiss" generate "$model" --label three --seconds 1.5 --seed 5 -o three.wav 2>err || bad "no take"
+"$hiss" generate "$model" --seconds 1.2 --seed 6 --temperature 0.9 -o free.wav 2>err || bad "no take"
+sox three.wav start.wav trim 0 0.3
+"$hiss" generate "$model" --prompt start.wav --seconds 1.0 --seed 9 -o after.wav 2>err || bad "no take"
 
-same 8000 1 seven.wav --label seven --seconds 1.5 --seed 5
-same 48000 2 seven.wav --label seven --seconds 1.5 --seed 5
+same 8000 1 free.wav --prerender 1.2s --seed 6 --temperature 0.9
+same 8000 1 three.wav --label three --seconds 1.5 --seed 5
+same 48000 2 three.wav --label three --seconds 1.5 --seed 5 --threads 2
 same 44100 1 free.wav --seconds 1.2 --seed 6 --temperature 0.9
 same 192000 1 free.wav --seconds 1.2 --seed 6 --temperature 0.9 --threads 1
 same 11025 4 free.wav --seconds 1.2 --seed 6 --temperature 0.9
 same 16000 6 after.wav --prompt start.wav --seconds 1.0 --seed 9
-same 8000 1 free.wav --prerender 1.2s --seed 6 --temperature 0.9
 
 # --- the callback: no memory, lock, file or sleep, also where sound is missing ----------------------
 if [ -n "$audit" ]; then
     ear 48000 2
-    timeout 60 env LD_PRELOAD="$audit" HISS_AUDIT_LOG=audit.log "$hiss" live --device ear --rate 48000 \
+    timeout 60 env LD_PRELOAD="$audit" HISS_AUDIT_LOG=audit.log "$hiss" live "$model" --device ear --rate 48000 \
         --seconds 1.5 --anyway --buffer 5ms >out 2>err </dev/null ||
         bad "exit $? under audit"
     n=$(sed -n 's/ callbacks$//p' audit.log)
     [ "${n:-0}" -gt 30 ] || bad "only ${n:-no} callbacks were audited"
     for what in malloc lock write open sleep free; do
-        timeout 60 env HISS_AUDIT_PROVOKE=$what LD_PRELOAD="$audit" "$hiss" live --device ear \
+        timeout 60 env HISS_AUDIT_PROVOKE=$what LD_PRELOAD="$audit" "$hiss" live "$model" --device ear \
             --rate 48000 --seconds 0.6 --anyway >out 2>err </dev/null
         [ $? = 99 ] || bad "the audit does not notice $what"
     done
@@ -82,14 +87,14 @@ fi
 fails() {
     local code=$1 text=$2 got
     shift 2
-    timeout 30 "$hiss" live "$@" >out 2>err </dev/null
+    timeout 30 "$hiss" live "$model" "$@" >out 2>err </dev/null
     got=$?
     [ $got = "$code" ] || bad "exit $got, not $code, of: hiss live $*"
     grep -qF -- "$text" err || bad "no '$text' from: hiss live $*"
     [ "$(grep -c '^hiss' err)" = 1 ] || bad "not one line of error from: hiss live $*"
 }
 fails 1 'there is no sound device gramophone' --device gramophone
-fails 1 'no such file' nowhere.safetensors
+fails 2 'live' nowhere.safetensors # two models
 fails 1 'there is no label' --label eleventy
 fails 2 'from 1 to 64' --channels 129
 fails 1 'Hz in 3 channels' --device ear --rate 700000 --channels 3
