@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "tests/audio/fixture.h"
 
+#include "audio/microphone.h"
 #include "audio/player.h"
 #include "base/clock.h"
 
@@ -301,6 +302,47 @@ static void test_stalled(void **state)
     player_close(p);
 }
 
+/* The microphone hears what the sink's monitor, the server's only source, gives. */
+static void test_microphone(void **state)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/ear.raw", folder);
+    pid_t ear = ear_open(path, 16000);
+    struct player *p = open_player(&(struct player_options){
+        .device = "default", .rate = 16000, .channels = 1, .buffer_s = 0.1});
+    int64_t at = 0, n;
+    int rate;
+    tone_write(p, &at, 0.1);
+    assert_true(player_start(p));
+    tone_write(p, &at, 0.8);
+    struct microphone *m = microphone_open(NULL, 1.5);
+    if (!m)
+        fail_msg("%s", error_text());
+    tone_write(p, &at, 3); /* longer than it may listen */
+    assert_true(microphone_heard_s(m) == 1.5);
+    float *x = microphone_take(m, &n, &rate);
+    assert_non_null(x);
+    assert_int_equal(n, rate + rate / 2);
+    double power = 0, tone = 0, turned = 0;
+    for (int64_t i = n / 2; i < n / 2 + rate / 2; i++) { /* 100 periods */
+        double turn = 2 * M_PI * 200 * (double)i / rate;
+        power += (double)x[i] * (double)x[i];
+        tone += (double)x[i] * sin(turn);
+        turned += (double)x[i] * cos(turn);
+    }
+    double share = (tone * tone + turned * turned) / (rate / 4.0) / power;
+    assert_true(power / (rate / 2.0) > 0.05); /* 0.125 is the tone's */
+    if (share < 0.9)
+        fail_msg("only %.3f of what was heard is the tone", share);
+    free(x);
+    microphone_close(m);
+    finish(p);
+    player_close(p);
+    ear_close(ear);
+    assert_null(microphone_open("gramophone", 1));
+    assert_error_has("gramophone");
+}
+
 static void test_refused(void **state)
 {
     assert_null(player_open(&(struct player_options){.device = "gramophone", .buffer_s = 0.1}));
@@ -315,8 +357,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_file),    cmocka_unit_test(test_starvation),
-        cmocka_unit_test(test_removed), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_stalled),
+        cmocka_unit_test(test_removed), cmocka_unit_test(test_microphone),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_stalled),
     };
     if (!getenv("HISS_TEST_PULSE") || !mkdtemp(folder)) {
         fprintf(stderr, "run me by server.sh\n");

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs every command of the README's ```sh blocks, in order, as a reader would: in an empty folder
-# with some recordings in my-recordings/ and hiss on the PATH. usage: readme.sh SOURCE HISS
+# with some recordings in my-recordings/ and hiss on the PATH; run by tests/audio/server.sh it has a
+# sound device too. usage: readme.sh SOURCE HISS
 set -eu
 source=$1 hiss=$2
 root=$(mktemp -d)
@@ -9,6 +10,7 @@ mkdir "$root/bin" "$root/desk" "$root/desk/my-recordings"
 ln -s "$(realpath "$hiss")" "$root/bin/hiss"
 PATH=$root/bin:$PATH
 cd "$root/desk"
+if [ -n "${HISS_TEST_PULSE:-}" ]; then pactl load-module module-null-sink norewinds=1 >/dev/null; fi
 for word in one two three four five six seven eight nine ten; do
     espeak-ng -w "my-recordings/$word.wav" "$word, $word and $word"
 done
