@@ -381,6 +381,8 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
     if (error == cudaSuccess && !moment_is_past(stream_now(s))) {
         moment_want(stream_now(s));
         error = cudaErrorNotReady;
+    } else if (error == cudaSuccess) {
+        moment_wait(stream_now(s));
     }
     device_unlock();
     return error == cudaErrorNotReady ? error : told(error);

@@ -198,7 +198,7 @@ static __global__ void atomic_kernel(unsigned *w, float *f)
     atomicMin((int *)&w[2], -(int)i);
     atomicOr(&w[3], 1u << i % 32);
     atomicAdd(&f[0], 0.5f);
-    unsigned old = w[4], seen;
+    unsigned old = 0, seen;
     while ((seen = atomicCAS(&w[4], old, old + 2)) != old)
         old = seen;
     if (atomicExch(&w[5], 1u) == 0)
