@@ -29,7 +29,9 @@ static const float fade_s = 0.005f; /* in, after a gap */
 #define PACED_S 0.05
 #define SETTLE_S 0.5 /* of silence, for a device that never goes by the clock */
 #define AHEAD_MAX_S 1.0
-#define LEAVE_S 1.2 /* for the last fade, and for what is under way in the device */
+#define AHEAD_WATCH_S 2.0
+#define AHEAD_MARGIN_S 0.15 /* a server begins later than it asks */
+#define LEAVE_S 1.5         /* for the last fade, and for what is under way in the device */
 static const float decay_s = 0.002f; /* out: what the last sample becomes, a time constant */
 
 struct player {
@@ -130,22 +132,25 @@ static bool settled(struct player *p, int64_t n, double now)
 }
 
 /* The end: all is given, what was last has died away, and so much silence followed as the device is
-   ahead of the clock: what it had in its buffers was heard. (Left to end by itself, PortAudio drops
-   those of a sound server.) */
+   ahead of the clock, and a little more: what it had in its buffers was heard. (Left to end by
+   itself, PortAudio drops those of a sound server.) */
 static void end_note(struct player *p, int64_t n, double now)
 {
-    double least = atomic_load_explicit(&p->device_s, memory_order_relaxed);
     if (p->n_given == 0)
         p->begun_at = now;
     p->n_given += n;
     double given_s = (double)p->n_given / p->rate;
-    double ahead = fmin(fmax(given_s - (now - p->begun_at), least), AHEAD_MAX_S);
+    if (given_s < AHEAD_WATCH_S) { /* later the two clocks would have drifted apart */
+        double least = atomic_load_explicit(&p->device_s, memory_order_relaxed);
+        double ahead = fmin(fmax(given_s - (now - p->begun_at), least), AHEAD_MAX_S);
+        atomic_store_explicit(&p->ahead_s, ahead, memory_order_relaxed);
+    }
     bool left = atomic_load_explicit(&p->leaving, memory_order_relaxed) && p->gain == 0;
     bool given = atomic_load_explicit(&p->draining, memory_order_relaxed) &&
                  ring_n_ready(&p->ring) == 0 && p->last == 0;
     p->n_silent = left || given ? p->n_silent + n : 0;
-    atomic_store_explicit(&p->ahead_s, ahead, memory_order_relaxed);
-    if (p->n_silent > 0 && (double)p->n_silent / p->rate >= ahead)
+    double ahead = atomic_load_explicit(&p->ahead_s, memory_order_relaxed);
+    if (p->n_silent > 0 && (double)p->n_silent / p->rate >= ahead + AHEAD_MARGIN_S)
         atomic_store_explicit(&p->drained, true, memory_order_relaxed);
 }
 
@@ -388,6 +393,15 @@ static void drained_wait(struct player *p, double seconds)
         nanosleep(&(struct timespec){.tv_nsec = STOP_POLL_NS}, NULL);
 }
 
+/* False: it hangs in the device. */
+static bool keeper_join(struct player *p)
+{
+    struct timespec patience;
+    clock_gettime(CLOCK_REALTIME, &patience);
+    patience.tv_sec += KEEPER_S;
+    return pthread_timedjoin_np(p->keeper, NULL, &patience) == 0;
+}
+
 void player_stop(struct player *p, double drain_s)
 {
     player_finish(p);
@@ -399,11 +413,8 @@ void player_stop(struct player *p, double drain_s)
         p->quit = true;
         pthread_cond_signal(&p->wake);
         pthread_mutex_unlock(&p->lock);
-        struct timespec patience;
-        clock_gettime(CLOCK_REALTIME, &patience);
-        patience.tv_sec += KEEPER_S;
         p->keeper_runs = false;
-        p->hung = pthread_timedjoin_np(p->keeper, NULL, &patience) != 0;
+        p->hung = !keeper_join(p);
     }
     if (p->hung)
         return;
@@ -416,8 +427,9 @@ void player_close(struct player *p)
     if (!p)
         return;
     player_stop(p, 0);
-    if (p->hung) /* in a device that does not answer: what it may still touch is left to it */
+    if (p->hung && !keeper_join(p)) /* what it may still touch is left to it */
         return;
+    stream_close(p);
     if (p->begun)
         device_end();
     ring_free(&p->ring);
