@@ -418,6 +418,17 @@ static void extreme_cases(const struct ops *ops, void **state)
         rescale(&t, DT, 1, -7);
         check_forward(&t);
         check_backward(&t);
+        rescale(&t, DT, 0.1f, -10); /* alone: nothing else in the sums */
+        rescale(&t, D, 0, 0);
+        rescale(&t, STATE, 0, 0);
+        check_forward(&t);
+        check_free(state);
+    }
+    for (int i = 0; i < 2; i++) { /* where softplus is nearly, but not yet, its argument */
+        struct scan_test t = scan_test_of(ops, MIXER_SELECTIVE, i & 1, false, 1, 40, 10, 3);
+        rescale(&t, DT_RAW, 0.3f, 8);
+        rescale(&t, DT_BIAS, 0.1f, 0);
+        check_forward(&t);
         check_free(state);
     }
 }
