@@ -22,6 +22,10 @@ struct bench {
     bool quick;
     int64_t clip; /* samples of a training clip */
     int batch;    /* clips of a training step */
+    /* What fills caches, or a device: ticks of the chunks of single operations, and at most of all
+       clips of a scan. */
+    int64_t op_ticks, scan_ticks;
+    int n_streams; /* at most, made side by side */
     struct report report;
     /* What the machine can do at most, of each backend; 0: not measured. */
     double multiply_rate[BENCH_BACKENDS]; /* multiply-adds/s */

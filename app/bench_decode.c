@@ -17,7 +17,8 @@
 enum {
     CHUNK = 256, /* samples between two turns, or the next multiple of the period */
     DEVICE_CHUNK = 1024,
-    LANES = 8, /* streams of the rows that make several */
+    WALK_PERIODS = 4, /* on a device, where the walk takes long */
+    LANES = 8,        /* streams of the rows that make several */
     STREAMS_MAX = 256,
     CASES_MAX = 40,
     KEPT_MAX = 1 << 16, /* times of single samples that are kept of a case */
@@ -182,6 +183,8 @@ static bool crowds_open(struct decode_bench *d)
     bool device = bench_is_device(d->b->backend[0]);
     for (int i = 0; i < N_CROWDS; i++) {
         const struct way *w = &crowds[i];
+        if (w->n_streams > d->b->n_streams)
+            continue;
         if (device && !w->guided && !walk_add(d, w))
             return false;
         if (d->b->backend[0]->ops->decoder_open && (device || w->n_streams > LANES) &&
@@ -250,19 +253,21 @@ static void case_turn(const struct decode_bench *d, struct decode_case *c, float
                       uint8_t *codes)
 {
     bool device = bench_is_device(c->be);
+    int64_t n = device && c->walks ? WALK_PERIODS * d->period : d->chunk;
     case_run(c, 2 * d->period, seconds, codes);
     double start = clock_s();
-    case_run(c, d->chunk, device ? NULL : seconds, codes);
-    c->mean_s[d->n_rounds] = (clock_s() - start) / (double)d->chunk;
+    case_run(c, n, device ? NULL : seconds, codes);
+    c->mean_s[d->n_rounds] = (clock_s() - start) / (double)n;
     if (device)
-        case_run(c, d->chunk, seconds, codes);
-    for (int64_t t = 0; t < d->chunk && c->n_kept < KEPT_MAX; t++)
+        case_run(c, n, seconds, codes);
+    for (int64_t t = 0; t < n && c->n_kept < KEPT_MAX; t++)
         c->sample_s[c->n_kept++] = (double)seconds[t];
 }
 
 static bool cases_run(struct decode_bench *d)
 {
-    size_t longest = (size_t)(d->chunk > 2 * d->period ? d->chunk : 2 * d->period);
+    size_t longest =
+        (size_t)(d->chunk > WALK_PERIODS * d->period ? d->chunk : WALK_PERIODS * d->period);
     float *seconds = malloc(longest * sizeof(*seconds));
     uint8_t *codes = malloc(longest * STREAMS_MAX);
     bool ok = (seconds && codes) || error_set("out of memory for codes");

@@ -6,35 +6,41 @@
 
 #include <stdio.h>
 
-enum { LIMIT_WORK = 1 << 30 }; /* multiply-adds or exponentials of a call */
+enum { LIMIT_WORK = 1 << 25 }; /* multiply-adds or exponentials */
 
 #define COPY_BYTES ((size_t)256 << 20)
 
 struct limit_case {
     struct backend *be;
     int64_t (*work)(struct backend *be, int64_t n);
-    int64_t made; /* by a call */
+    int64_t made, times; /* by the last call, and asked for */
 };
 
+/* One call however often: to begin one takes time, too. */
 static void limit_run(void *arg, int64_t times)
 {
     struct limit_case *c = arg;
-    for (int64_t i = 0; i < times; i++)
-        c->made = c->work(c->be, LIMIT_WORK);
+    c->made = c->work(c->be, times * LIMIT_WORK);
+    c->times = times;
+}
+
+static double limit_rate(const struct limit_case *c, double once_s)
+{
+    return (double)c->made / (double)c->times / once_s;
 }
 
 static bool rate_rows(struct bench *b, const char *section, const struct gpu_facts *g)
 {
     struct backend *be = b->backend[0];
-    struct limit_case limits[2] = {{be, be->ops->limit_device_multiply, 0},
-                                   {be, be->ops->limit_device_exp, 0}};
+    struct limit_case limits[2] = {{be, be->ops->limit_device_multiply, 0, 0},
+                                   {be, be->ops->limit_device_exp, 0, 0}};
     struct bench_case cases[2] = {{.run = limit_run, .arg = &limits[0], .be = be},
                                   {.run = limit_run, .arg = &limits[1], .be = be}};
     log_status(false, "measuring the device");
     if (!bench_measure(b, cases, 2, 0.2) || !backend_sync(be))
         return false;
-    b->multiply_rate[0] = (double)limits[0].made / cases[0].best_s;
-    b->exp_rate[0] = (double)limits[1].made / cases[1].best_s;
+    b->multiply_rate[0] = limit_rate(&limits[0], cases[0].best_s);
+    b->exp_rate[0] = limit_rate(&limits[1], cases[1].best_s);
     b->clock_rate[0] = g->n_cores * g->clock_hz;
     report_add(&b->report, section, b->backend_row[0], "multiprocessors", g->n_cores);
     report_add(&b->report, section, b->backend_row[0], "clock_GHz", g->clock_hz / 1e9);

@@ -80,7 +80,7 @@ static bool conv_row(struct bench *b, const struct net *net, const struct layer 
 {
     struct bench_memory m = {.be = net->be};
     struct moving_case op = {.be = net->be};
-    int64_t ticks = bench_ticks(net->be), n = ticks * l->inner;
+    int64_t ticks = b->op_ticks, n = ticks * l->inner;
     int64_t n_state = (int64_t)l->inner * (l->n_taps - 1);
     char row[BENCH_ROW_MAX];
     op.conv = (struct conv_args){
@@ -127,7 +127,7 @@ static bool norm_row(struct bench *b, const struct net *net, const struct layer 
 {
     struct bench_memory m = {.be = net->be};
     struct moving_case op = {.be = net->be};
-    int64_t ticks = bench_ticks(net->be), n = ticks * l->width_in;
+    int64_t ticks = b->op_ticks, n = ticks * l->width_in;
     char row[BENCH_ROW_MAX];
     op.norm.y = bench_floats(&m, n);
     op.norm.r = bench_floats(&m, ticks);

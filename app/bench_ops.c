@@ -11,11 +11,6 @@
 
 enum { RANDOM_MAX = 1 << 18 }; /* numbers that differ; longer memory has them again and again */
 
-int64_t bench_ticks(const struct backend *be)
-{
-    return bench_is_device(be) ? 1 << 16 : 1 << 10;
-}
-
 float *bench_floats(struct bench_memory *m, int64_t n)
 {
     int64_t own = n < RANDOM_MAX ? n : RANDOM_MAX;
@@ -84,7 +79,7 @@ static bool product_row(struct bench *b, const struct net *net, const struct par
     struct bench_memory m = {.be = net->be};
     struct product_case op = {.be = net->be};
     int n_out = (int)p->shape[0], n_in = (int)p->shape[1];
-    int64_t ticks = bench_ticks(net->be);
+    int64_t ticks = b->op_ticks;
     double seconds[2], rate[2], products = (double)ticks * n_out * n_in;
     char row[BENCH_ROW_MAX];
     op.forward = (struct linear_args){
@@ -173,12 +168,12 @@ static bool ops_rows(struct bench *b, const struct net *net, const char *name)
     snprintf(moving, sizeof(moving), "%s: moving data", name);
     snprintf(note, sizeof(note),
              "%lld rows, %s; backward: gradients of input and weights; of the FMA peak",
-             (long long)bench_ticks(net->be), b->backend_row[0]);
+             (long long)b->op_ticks, b->backend_row[0]);
     report_note(&b->report, products, note);
     snprintf(note, sizeof(note),
              "%lld rows, %s; clk: clocks of the cores together, a row and "
              "channel; limit: the rate %s",
-             (long long)bench_ticks(net->be), b->backend_row[0],
+             (long long)b->op_ticks, b->backend_row[0],
              bench_is_device(net->be) ? "of large copies"
                                       : "at which as many bytes are read again and again");
     report_note(&b->report, moving, note);
@@ -203,9 +198,9 @@ bool bench_ops(struct bench *b, const struct bench_net *n)
     log_status(false, "%s: measuring operations", n->name);
     bool ok = bench_net_open(&net, n, be);
     const struct plan *plan = &net.plan;
-    ok = ok && backend_reserve(
-                   be, be->ops->workspace(be, plan, 1,
-                                          bench_ticks(be) * plan->rate[plan->n_tiers - 1], true));
+    ok = ok &&
+         backend_reserve(be, be->ops->workspace(be, plan, 1,
+                                                b->op_ticks * plan->rate[plan->n_tiers - 1], true));
     ok = ok && ops_rows(b, &net, n->name);
     if (net.be)
         net_close(&net);

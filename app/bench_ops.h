@@ -10,9 +10,6 @@
 
 enum { BENCH_BLOCKS_MAX = 24 };
 
-/* Ticks of the chunks that are measured: what fills caches, or a device. */
-int64_t bench_ticks(const struct backend *be);
-
 /* Backend memory of one measurement, given back at once. */
 struct bench_memory {
     struct backend *be;

@@ -124,7 +124,7 @@ bool bench_scan_row(struct bench *b, const struct net *net, int layer, const cha
     struct scan_case op = {.be = net->be};
     double seconds[2];
     char row[BENCH_ROW_MAX], note[400];
-    scan_fill(&op, &m, net, layer, 1, bench_ticks(net->be));
+    scan_fill(&op, &m, net, layer, 1, b->op_ticks);
     bool ok =
         !m.failed && bench_pair(b, net->be, &op, scan_forward_run, scan_backward_run, seconds);
     bench_memory_free(&m);
@@ -133,7 +133,7 @@ bool bench_scan_row(struct bench *b, const struct net *net, int layer, const cha
     snprintf(row, sizeof(row), "%s%s, E %d, N %d", mixer_name(l->mixer),
              l->complex_state ? " complex" : "", l->inner, l->n_state);
     snprintf(note, sizeof(note), "%s, one chunk of %lld ticks; " SCAN_NOTE, b->backend_row[0],
-             (long long)bench_ticks(net->be));
+             (long long)b->op_ticks);
     report_note(&b->report, section, note);
     scan_report(b, 0, &op, section, row, seconds);
     return true;
@@ -147,9 +147,8 @@ enum { SCAN_BITS_MIN = 14, SCAN_BITS_MAX = 20 };
 static bool shape_wanted(const struct bench *b, int bits, int n_batch)
 {
     int64_t n = (int64_t)n_batch << bits;
-    if (bench_is_device(b->backend[0]))
-        return n <= 1 << 20;
-    return n <= (b->quick ? 1 << 16 : n_batch == 1 ? 1 << 20 : 1 << 18);
+    bool device = bench_is_device(b->backend[0]);
+    return n <= (device || n_batch == 1 ? b->scan_ticks : b->scan_ticks / 4);
 }
 
 static bool shape_row(struct bench *b, int i, const struct net *net, int layer, int bits,

@@ -48,11 +48,13 @@ static double seconds_of(const struct bench_case *c, int64_t times)
     return clock_s() - start;
 }
 
-/* How often in a round; the first runs warm caches up besides. */
+/* How often in a round. The very first time does not count: caches are cold, and a device has yet
+   to load the code. */
 static int64_t times_of(const struct bench_case *c)
 {
     int64_t times = 1;
     double round_s = c->be && bench_is_device(c->be) ? DEVICE_ROUND_S : ROUND_S;
+    seconds_of(c, 1);
     while (seconds_of(c, times) < round_s && times < (int64_t)1 << 40)
         times *= 2;
     return times;

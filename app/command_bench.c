@@ -11,6 +11,7 @@
 #include "model/build.h"
 #include "model/model_file.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +161,24 @@ static void network_free(struct bench_net *n)
 
 /* --- all of it -------------------------------------------------------------------------------- */
 
+/* As much for each of a device's multiprocessors: a large one has 2^16 ticks and 2^20, and all the
+   streams that are ever made. */
+static void sizes_choose(struct bench *b)
+{
+    struct gpu_facts facts = {0};
+    b->op_ticks = 1 << 10;
+    b->n_streams = INT_MAX;
+    b->scan_ticks = b->quick ? 1 << 18 : 1 << 20;
+    if (!bench_is_device(b->backend[0]))
+        return;
+    backend_gpu_facts(&facts);
+    b->scan_ticks = 1 << 14;
+    while (b->scan_ticks < 1 << 20 && b->scan_ticks < (int64_t)facts.n_cores << 13)
+        b->scan_ticks *= 2;
+    b->op_ticks = b->scan_ticks / 16;
+    b->n_streams = 8 * facts.n_cores;
+}
+
 static bool bench_open(struct bench *b, const struct words *w)
 {
     static char row[BENCH_BACKENDS][BENCH_ROW_MAX];
@@ -181,6 +200,7 @@ static bool bench_open(struct bench *b, const struct words *w)
               : bench_is_device(b->backend[0]) ? DEVICE_CLIP
               : w->quick                       ? QUICK_CLIP
                                                : DEFAULT_CLIP;
+    sizes_choose(b);
     return report_open(&b->report, b->backend[0]->ops->name, b->n_threads, b->quick);
 }
 

@@ -1,0 +1,54 @@
+#!/bin/bash
+# hiss bench and hiss doctor with a device: bench_cuda.sh HISS PRESETS, HISS with CUDA's kernels on
+# the CPU. Whether everything is measured and said; the figures are not a device's.
+set -u
+hiss=$(realpath "$1")
+HISS_PRESETS=$(realpath "$2") LC_ALL=C
+export HISS_PRESETS LC_ALL
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+cat >micro.ini <<'INI'
+[audio]
+sample_rate = 2000
+[model]
+d_model = 4
+layers = 1
+pool = 4
+d_state = 2
+INI
+export CUDA_ON_CPU_SMS=1 # the sizes are those of a small device
+"$hiss" bench ./micro.ini --backend cuda --quick --json --clip 64 --batch 2 >bench.json 2>err || {
+    cat err
+    exit 1
+}
+"$hiss" doctor --threads 1 --json >doctor.json 2>err || {
+    cat err
+    exit 1
+}
+exec /usr/bin/python3 - <<'PYTHON'
+import json
+
+def leaves(x):
+    return [v for k in x.values() for v in leaves(k)] if isinstance(x, dict) else [x]
+
+r = json.load(open("bench.json"))
+f = r["figures"]
+numbers = leaves(f)
+assert len(numbers) > 80 and all(0 < x < 1e15 for x in numbers)
+assert r["backend"].startswith("cuda ")
+device = f["device"]["device"]
+clocks = device["multiprocessors"] * device["clock_GHz"]
+assert abs(device["Gexp/s"] / clocks / device["exp/clk"] - 1) < 1e-3
+assert f["copying"]["device"]["GB/s"] > 0
+scans = f["./micro.ini: scan lengths"]
+assert list(scans) == ["2^14 x 1"] and scans["2^14 x 1"]["backward_clk"] > 0
+for n in "1 stream", "8 streams":
+    assert f["./micro.ini: decode"]["walk " + n]["mean_us"] > 0
+assert "2 clips of 64 samples" in r["notes"]["./micro.ini: training"]
+assert list(f["./micro.ini: training"]) == ["device"]
+g = json.load(open("doctor.json"))["gpu"]
+assert g["usable"] and g["device"] == "on the CPU" and g["capability"] == 9.0, g
+assert g["memory_bytes"] >= g["free_bytes"] > 0 and g["multiprocessors"] > 0
+print(f"{len(numbers)} figures of a device")
+PYTHON
