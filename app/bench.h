@@ -29,6 +29,7 @@ struct bench {
     struct report report;
     /* What the machine can do at most, of each backend; 0: not measured. */
     double multiply_rate[BENCH_BACKENDS]; /* multiply-adds/s */
+    double product_rate[BENCH_BACKENDS];  /* the same in matrix products */
     double exp_rate[BENCH_BACKENDS];      /* exponentials/s */
     double copy_rate[BENCH_BACKENDS];     /* bytes/s of large copies, read and written */
     double clock_rate[BENCH_BACKENDS];    /* clocks/s of all its cores together */

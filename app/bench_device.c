@@ -1,12 +1,15 @@
 /* A device's own limits. */
 #define _GNU_SOURCE
-#include "app/bench.h"
+#include "app/bench_ops.h"
 #include "base/error.h"
 #include "base/log.h"
 
 #include <stdio.h>
 
-enum { LIMIT_WORK = 1 << 25 }; /* multiply-adds or exponentials */
+enum {
+    LIMIT_WORK = 1 << 25, /* multiply-adds or exponentials */
+    PRODUCT_EACH = 64,    /* rows and columns a multiprocessor */
+};
 
 #define COPY_BYTES ((size_t)256 << 20)
 
@@ -87,6 +90,47 @@ static bool copy_row(struct bench *b)
     return true;
 }
 
+/* --- a large product -------------------------------------------------------------------------- */
+
+struct product_case {
+    struct backend *be;
+    struct linear_args args;
+};
+
+static void product_run(void *arg, int64_t times)
+{
+    struct product_case *c = arg;
+    for (int64_t i = 0; i < times; i++)
+        c->be->ops->linear(c->be, &c->args);
+}
+
+/* Of square matrices, large enough for every multiprocessor, as the backend makes products: its
+   library at its best, in its precision. */
+static bool product_row(struct bench *b, const char *section, int n_cores)
+{
+    int64_t n = PRODUCT_EACH * n_cores;
+    struct backend *be = b->backend[0];
+    struct bench_memory m = {.be = be};
+    struct product_case product = {.be = be,
+                                   .args = {.y = bench_floats(&m, n * n),
+                                            .x = bench_floats(&m, n * n),
+                                            .w = bench_floats(&m, n * n),
+                                            .ld_x = n,
+                                            .ld_y = n,
+                                            .n_batch = 1,
+                                            .n_time = n,
+                                            .n_in = (int)n,
+                                            .n_out = (int)n}};
+    struct bench_case one = {.run = product_run, .arg = &product, .be = be};
+    bool ok = !m.failed && bench_measure(b, &one, 1, 0.2) && backend_sync(be);
+    bench_memory_free(&m);
+    if (!ok)
+        return false;
+    b->product_rate[0] = (double)n * (double)n * (double)n / one.best_s;
+    report_add(&b->report, section, b->backend_row[0], "product_GMAC/s", b->product_rate[0] / 1e9);
+    return true;
+}
+
 bool bench_device(struct bench *b)
 {
     struct gpu_facts facts;
@@ -96,6 +140,7 @@ bool bench_device(struct bench *b)
         return error_set("the device does not tell its clock");
     report_note(&b->report, section,
                 "the best of many; the clock is the highest it can have, and counted are those of "
-                "one multiprocessor; a multiply-add is one MAC, in fp32");
-    return rate_rows(b, section, &facts) && copy_row(b);
+                "one multiprocessor; a multiply-add is one MAC, in fp32; product: a large one, as "
+                "the backend makes them");
+    return rate_rows(b, section, &facts) && product_row(b, section, facts.n_cores) && copy_row(b);
 }

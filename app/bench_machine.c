@@ -172,6 +172,7 @@ static bool processor_rows(struct bench *b)
                 "makes them");
     report_add(&b->report, section, b->backend_row[0], "clock_GHz", CHAIN / chain.best_s / 1e9);
     for (int i = 0; i < b->n_backends; i++) {
+        b->product_rate[i] = b->multiply_rate[i];
         b->clock_rate[i] = CHAIN / chain.best_s * (i ? b->n_threads : 1);
         report_add(&b->report, section, b->backend_row[i], "GMAC/s", b->multiply_rate[i] / 1e9);
         report_add(&b->report, section, b->backend_row[i], "Gexp/s", b->exp_rate[i] / 1e9);

@@ -116,9 +116,9 @@ static bool product_row(struct bench *b, const struct net *net, const struct par
     snprintf(row, sizeof(row), "%d -> %d", n_in, n_out);
     report_add(&b->report, section, row, "forward_GMAC/s", rate[0] / 1e9);
     report_add(&b->report, section, row, "backward_GMAC/s", rate[1] / 1e9);
-    if (b->multiply_rate[0] > 0) {
-        report_add(&b->report, section, row, "forward_of_peak", rate[0] / b->multiply_rate[0]);
-        report_add(&b->report, section, row, "backward_of_peak", rate[1] / b->multiply_rate[0]);
+    if (b->product_rate[0] > 0) {
+        report_add(&b->report, section, row, "forward_of_peak", rate[0] / b->product_rate[0]);
+        report_add(&b->report, section, row, "backward_of_peak", rate[1] / b->product_rate[0]);
     }
     return true;
 }
@@ -166,9 +166,9 @@ static bool ops_rows(struct bench *b, const struct net *net, const char *name)
     snprintf(scan, sizeof(scan), "%s: scan", name);
     snprintf(products, sizeof(products), "%s: products", name);
     snprintf(moving, sizeof(moving), "%s: moving data", name);
-    snprintf(note, sizeof(note),
-             "%lld rows, %s; backward: gradients of input and weights; of the FMA peak",
-             (long long)b->op_ticks, b->backend_row[0]);
+    snprintf(note, sizeof(note), "%lld rows, %s; backward: gradients of input and weights; of %s",
+             (long long)b->op_ticks, b->backend_row[0],
+             bench_is_device(net->be) ? "the rate of a large product" : "the FMA peak");
     report_note(&b->report, products, note);
     snprintf(note, sizeof(note),
              "%lld rows, %s; clk: clocks of the cores together, a row and "

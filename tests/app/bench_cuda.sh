@@ -40,7 +40,8 @@ assert r["backend"].startswith("cuda ")
 device = f["device"]["device"]
 clocks = device["multiprocessors"] * device["clock_GHz"]
 assert abs(device["Gexp/s"] / clocks / device["exp/clk"] - 1) < 1e-3
-assert f["copying"]["device"]["GB/s"] > 0
+assert f["copying"]["device"]["GB/s"] > 0 and device["product_GMAC/s"] > 0
+assert all(row["forward_of_peak"] > 0 for row in f["./micro.ini: products"].values())
 scans = f["./micro.ini: scan lengths"]
 assert list(scans) == ["2^14 x 1"] and scans["2^14 x 1"]["backward_clk"] > 0
 for n in "1 stream", "8 streams":
