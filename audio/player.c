@@ -27,6 +27,7 @@ enum {
 
 static const float fade_s = 0.005f; /* in, after a gap */
 #define PACED_S 0.05
+#define BURST_MAX_S 0.1
 #define SETTLE_S 0.5 /* of silence, for a device that never goes by the clock */
 #define AHEAD_MAX_S 1.0
 #define AHEAD_WATCH_S 2.0
@@ -50,7 +51,7 @@ struct player {
     /* The callback's own. */
     bool settled;
     double asked_at, paced_since; /* seconds, PortAudio's clock */
-    int64_t n_unsettled;
+    int64_t n_unsettled, burst;
     double begun_at; /* the same clock */
     int64_t n_given, n_silent;
     bool flowing;
@@ -58,7 +59,7 @@ struct player {
     /* Between the callback and others. */
     atomic_bool idle, draining, drained, leaving;
     _Atomic int64_t frames, callbacks, underruns, missing, device_underflows;
-    atomic_int callback_max;
+    atomic_int callback_max, burst_max;
 
     /* The keeper. */
     pthread_t keeper;
@@ -73,7 +74,9 @@ struct player {
 
 static size_t target(const struct player *p)
 {
-    size_t pieces = 2 * (size_t)atomic_load_explicit(&p->callback_max, memory_order_relaxed);
+    size_t piece = (size_t)atomic_load_explicit(&p->callback_max, memory_order_relaxed);
+    size_t burst = (size_t)atomic_load_explicit(&p->burst_max, memory_order_relaxed);
+    size_t pieces = piece + (burst > piece ? burst : piece);
     size_t most = p->ring.size - p->ring.size / 4;
     size_t wanted = p->buffer > pieces ? p->buffer : pieces;
     return wanted < most ? wanted : most;
@@ -125,10 +128,21 @@ static bool settled(struct player *p, int64_t n, double now)
 {
     if (p->n_unsettled == 0 || now - p->asked_at < 0.5 * (double)n / p->rate)
         p->paced_since = now;
-    p->asked_at = now;
     p->n_unsettled += n;
     p->settled = now - p->paced_since > PACED_S || (double)p->n_unsettled > SETTLE_S * p->rate;
     return p->settled;
+}
+
+/* A server asks for several pieces at once and then for none: the ring must hold them. They are
+   looked for when it has filled its buffers, and where one was too large. */
+static void burst_note(struct player *p, int64_t n, double now, bool too_large)
+{
+    p->burst = now - p->asked_at < 0.3 * (double)n / p->rate ? p->burst + n : n;
+    p->asked_at = now;
+    bool looking = !p->settled && (double)p->n_unsettled > SETTLE_S / 2 * p->rate;
+    int64_t most = (int64_t)(BURST_MAX_S * p->rate), burst = p->burst < most ? p->burst : most;
+    if ((looking || too_large) && burst > atomic_load_explicit(&p->burst_max, memory_order_relaxed))
+        atomic_store_explicit(&p->burst_max, (int)burst, memory_order_relaxed);
 }
 
 /* The end: all is given, what was last has died away, and so much silence followed as the device is
@@ -160,6 +174,7 @@ static int callback(const void *in, void *out, unsigned long frames,
     struct player *p = arg;
     float *y = out, x[PIECE] = {0};
     bool sound = p->settled || settled(p, (int64_t)frames, time->currentTime);
+    int64_t underruns = atomic_load_explicit(&p->underruns, memory_order_relaxed);
     for (unsigned long done = 0; done < frames;) {
         size_t n = frames - done < PIECE ? frames - done : PIECE;
         if (sound)
@@ -175,6 +190,8 @@ static int callback(const void *in, void *out, unsigned long frames,
         atomic_store_explicit(&p->callback_max, (int)frames, memory_order_relaxed);
     atomic_fetch_add_explicit(&p->frames, (int64_t)frames, memory_order_relaxed);
     atomic_fetch_add_explicit(&p->callbacks, 1, memory_order_relaxed);
+    burst_note(p, (int64_t)frames, time->currentTime,
+               atomic_load_explicit(&p->underruns, memory_order_relaxed) > underruns);
     end_note(p, (int64_t)frames, time->currentTime);
     return paContinue;
 }
