@@ -5,7 +5,7 @@ packages_build="gcc libc6-dev meson ninja-build pkg-config libsndfile1-dev libso
     portaudio19-dev libncurses-dev
     libjansson-dev libinih-dev libpopt-dev libmd-dev"
 packages_test="g++ libopenblas-dev libcmocka-dev python3-numpy sox libsox-fmt-base locales libasound2-plugins pulseaudio
-    pulseaudio-utils"
+    pulseaudio-utils tmux"
 packages_ci="git clang clang-format libclang-rt-dev shellcheck espeak-ng flac
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 

@@ -7,6 +7,7 @@
 #ifndef HISS_APP_COMMAND_H
 #define HISS_APP_COMMAND_H
 
+int command_again(int argc, const char **argv);
 int command_bench(int argc, const char **argv);
 int command_doctor(int argc, const char **argv);
 int command_eval(int argc, const char **argv);

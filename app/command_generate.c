@@ -6,6 +6,7 @@
 #include "app/measure.h"
 #include "app/option.h"
 #include "app/prompt.h"
+#include "app/provenance.h"
 #include "app/stop.h"
 #include "app/takes.h"
 #include "app/text.h"
@@ -23,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CROP_SECONDS = 10, LABELS_MAX = 256 };
+enum { CROP_SECONDS = 10 };
 
 struct words {
     const char *model, *label, *prompt, *output, *backend, *precision;
@@ -37,7 +38,7 @@ struct generate {
     struct hiss_model *model; /* to ask; the takes open their own */
     char model_path[FILE_PATH_MAX];
     struct hiss_sampling sampling;
-    int labels[LABELS_MAX];
+    int labels[TAKE_LABELS_MAX];
     int n_labels;
     struct prompt prompt;
     int64_t n_samples;
@@ -150,25 +151,9 @@ static int output_check(struct generate *g)
     return EXIT_OK;
 }
 
-static bool labels_read(struct generate *g)
+static bool labels_choose(struct generate *g)
 {
-    const char *rest = g->words->label;
-    while (rest) {
-        char name[256];
-        size_t length = strcspn(rest, ",");
-        snprintf(name, sizeof(name), "%.*s", (int)length, rest);
-        rest = rest[length] ? rest + length + 1 : NULL;
-        if (g->n_labels == LABELS_MAX)
-            return error_set("--label names more than %d labels", LABELS_MAX);
-        int label = hiss_model_find_label(g->model, name);
-        if (label < 0)
-            return false;
-        g->labels[g->n_labels++] = label;
-    }
-    if (g->n_labels > 1 && hiss_model_clip(g->model) == 0)
-        return error_set("--label %s: this model does not sing in clips, so it takes one label",
-                         g->words->label);
-    return true;
+    return labels_read(g->labels, &g->n_labels, g->words->label, g->model);
 }
 
 static void sampling_choose(struct generate *g)
@@ -232,36 +217,30 @@ static void take_name(void *arg, int64_t i, char *path, size_t size)
         snprintf(path, size, "%s", g->path);
 }
 
-/* The shortest decimal number that gives the same float: 0.9, not 0.899999976. */
-static double shortest(float value)
-{
-    char text[32];
-    for (int digits = 6; digits <= 9; digits++) {
-        snprintf(text, sizeof(text), "%.*g", digits, (double)value);
-        if (strtof(text, NULL) == value)
-            break;
-    }
-    return strtod(text, NULL);
-}
-
 /* What made the file: enough to make it again. */
 static char *take_comment(void *arg, int64_t i)
 {
     const struct generate *g = arg;
+    const struct words *w = g->words;
+    char hash[PROVENANCE_HASH_MAX];
     json_t *object =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f}", "model", hiss_model_id(g->model),
-                  "backend", hiss_model_backend(g->model), "precision", g->words->precision, "seed",
-                  (json_int_t)g->sampling.seed, "stream", (json_int_t)i, "samples",
-                  (json_int_t)g->n_samples, "temperature", shortest(g->sampling.temperature),
-                  "top_p", shortest(g->sampling.top_p), "guidance", shortest(g->sampling.guidance));
+        provenance_begin(g->model, w->model ? w->model : DEFAULT_MODEL, w->precision, &g->sampling);
+    json_object_set_new(object, "stream", json_integer(i));
+    json_object_set_new(object, "samples", json_integer(g->n_samples));
+    if (g->guarded)
+        json_object_set_new(object, "guard",
+                            json_pack("{s:f, s:f, s:f}", "bits", g->limits.bits, "flatness",
+                                      g->limits.flatness, "level_db", g->limits.level_db));
     if (g->n_labels > 0)
-        json_object_set_new(object, "label", text_json(g->words->label));
-    if (g->words->prompt) {
-        json_object_set_new(object, "prompt", text_json(g->words->prompt));
+        json_object_set_new(object, "label", text_json(w->label));
+    if (w->prompt) {
+        provenance_hash(hash, g->prompt.codes, g->prompt.n);
+        json_object_set_new(object, "prompt", text_json(w->prompt));
+        json_object_set_new(object, "prompt_hash", json_string(hash));
         json_object_set_new(object, "prompt_samples", json_integer(g->prompt.n));
-        json_object_set_new(object, "with_prompt", json_boolean(g->words->with_prompt));
+        json_object_set_new(object, "with_prompt", json_boolean(w->with_prompt));
     }
-    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    char *text = object ? json_dumps(object, PROVENANCE_DUMP) : NULL;
     json_decref(object);
     return text;
 }
@@ -397,7 +376,7 @@ int command_generate(int argc, const char **argv)
         return world_error();
     int status = output_check(&g);
     if (status == EXIT_OK) {
-        bool ok = labels_read(&g) && (!w.prompt || prompt_load(&g.prompt, w.prompt, g.model)) &&
+        bool ok = labels_choose(&g) && (!w.prompt || prompt_load(&g.prompt, w.prompt, g.model)) &&
                   length_choose(&g) && length_check(&g);
         if (ok)
             sampling_choose(&g);

@@ -20,7 +20,7 @@ struct words {
     const char *model, *label, *prompt, *from, *record, *device, *backend, *precision;
     double buffer, seconds, prerender, temperature, top_p, guidance; /* NAN: not given */
     int64_t seed, threads, rate, channels;                           /* -1: not given */
-    bool list_devices, anyway, json;
+    bool list_devices, anyway, json, no_guard;
 };
 
 struct session {
@@ -29,6 +29,7 @@ struct session {
     struct hiss_model *model; /* to ask; the session opens its own */
     struct prompt prompt;
     char *state;
+    struct live_guard *guard; /* NULL: none */
     struct live_options options;
 };
 
@@ -74,6 +75,8 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
          "play even what this machine cannot make in time, with gaps"},
         {"json", 0, OPTION_FLAG, &w->json, NULL, 0, 0,
          "lines of JSON on standard output, for programs"},
+        {"no-guard", 0, OPTION_FLAG, &w->no_guard, NULL, 0, 0,
+         "let it run away into noise or silence (default: wind it back then)"},
         {"threads", 't', OPTION_COUNT, &w->threads, "N", 0, 1024,
          "processor threads, 0: all there are (default: one if that is fast enough)"},
         {"precision", 0, OPTION_TEXT, &w->precision, "NAME", 0, 0,
@@ -167,6 +170,10 @@ static bool options_make(struct session *s)
         return false;
     s->options.prompt = s->prompt.codes;
     s->options.n_prompt = s->prompt.n;
+    if (!w->no_guard && !live_guard_open(&s->guard, s->model, sampling.seed))
+        return false;
+    s->options.after_block = s->guard ? live_guard_block : NULL;
+    s->options.after_block_arg = s->guard;
     return true;
 }
 
@@ -257,10 +264,14 @@ static bool session_play(const struct session *s)
         return false;
     log_info("%s, seed %llu, buffer %.0f ms", live_device(l),
              (unsigned long long)s->options.sampling.seed, 1000 * s->options.player.buffer_s);
-    bool ok = live_start(l) && live_front_run(l, &(struct live_front_options){
-                                                     .record = w->record,
-                                                     .json = w->json,
-                                                     .model = w->model ? w->model : DEFAULT_MODEL});
+    bool ok =
+        live_front_run(l, &(struct live_front_options){.record = w->record,
+                                                       .json = w->json,
+                                                       .model = w->model ? w->model : DEFAULT_MODEL,
+                                                       .precision = w->precision,
+                                                       .label = w->label,
+                                                       .sampling = s->options.sampling,
+                                                       .guard = s->guard});
     live_close(l);
     return ok;
 }
@@ -303,6 +314,7 @@ int command_live(int argc, const char **argv)
         status = EXIT_SIGNAL + stop_requested();
     prompt_free(&s.prompt);
     free(s.state);
+    live_guard_close(s.guard);
     hiss_model_close(s.model);
     return status;
 }

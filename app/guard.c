@@ -111,6 +111,10 @@ bool guard_limits_read(struct guard_limits *l, const char *stats)
     l->flatness = sqrt(flatness[MEASURE_QUANTILES - 1]);
     /* Data may have rests, which are short: below -70 dB even the smallest codes hardly move. */
     l->level_db = fmax(level[0] - 6, -70);
+    /* Short numbers: a take says them in its text, and they must come back as they were. */
+    l->bits = round(l->bits * 1e4) / 1e4;
+    l->flatness = round(l->flatness * 1e4) / 1e4;
+    l->level_db = round(l->level_db * 1e2) / 1e2;
     return true;
 }
 

@@ -17,6 +17,7 @@ struct command {
 static const struct command commands[] = {
     {"generate", command_generate, "write sound files with a trained model"},
     {"live", command_live, "play a model as it makes sound, with your hands on it"},
+    {"again", command_again, "make a take again and say whether it is the same"},
     {"train", command_train, "train a model on a folder of recordings"},
     {"eval", command_eval, "bits a sample of recordings under a model"},
     {"info", command_info, "what a model or a preset is made of"},

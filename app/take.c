@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Samples made at once. Padding is recognised by whole blocks, and blocks are counted from the
@@ -19,6 +20,25 @@ enum { HEARD_AT_ONCE = 1 << 16 };
 double take_bits(const struct take_result *r)
 {
     return r->n_scored > 0 ? r->nats / log(2) / (double)r->n_scored : 0;
+}
+
+bool labels_read(int labels[TAKE_LABELS_MAX], int *n, const char *names, const struct hiss_model *m)
+{
+    *n = 0;
+    for (const char *rest = names; rest;) {
+        char name[256];
+        size_t length = strcspn(rest, ",");
+        snprintf(name, sizeof(name), "%.*s", (int)length, rest);
+        rest = rest[length] ? rest + length + 1 : NULL;
+        if (*n == TAKE_LABELS_MAX)
+            return error_set("--label names more than %d labels", TAKE_LABELS_MAX);
+        int label = hiss_model_find_label(m, name);
+        if (label < 0)
+            return false;
+        labels[(*n)++] = label;
+    }
+    return *n < 2 || hiss_model_clip(m) > 0 ||
+           error_set("--label %s: this model does not sing in clips, so it takes one label", names);
 }
 
 bool take_write(struct hiss_model *m, struct writer *w, const uint8_t *codes, int64_t n)

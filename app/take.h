@@ -42,6 +42,12 @@ struct take_result {
 bool takes_make(struct hiss_model *m, const struct take_job *job, int n,
                 struct writer *const *writers, _Atomic int64_t *made, struct take_result *results);
 
+/* "three,two,one" or NULL as numbers, at most TAKE_LABELS_MAX. False with error_text: a label that
+   the model does not know, or several for one that does not sing in clips. */
+enum { TAKE_LABELS_MAX = 256 };
+bool labels_read(int labels[TAKE_LABELS_MAX], int *n, const char *names,
+                 const struct hiss_model *m);
+
 /* Writes codes as sound. False with error_text. */
 bool take_write(struct hiss_model *m, struct writer *w, const uint8_t *codes /* (n) */, int64_t n);
 

@@ -94,7 +94,7 @@ sed 's/clip = whole/clip = crop/; s/steps = 20/steps = 5/; s/folders/none/' micr
 # --- help, version, wrong words -------------------------------------------------------------------
 works --version && says '^hiss [0-9]+\.[0-9]+' out
 works --help && says 'generate' out
-for command in generate train eval info presets bench; do
+for command in generate again live train eval info presets bench; do
     works $command --help && says "usage: hiss $command" out
 done
 says 'default tiny' <("$hiss" train --help)
@@ -345,6 +345,38 @@ fails 2 '2 takes need a folder: -o x.wav/' generate ./a --count 2 -o x.wav
 fails 2 '-o - takes one take' generate ./a --count 2 -o -
 fails 1 'less than a sample' generate ./a --seconds 0.1ms -o x.wav
 gone x.wav x.wav.part
+
+# --- again ----------------------------------------------------------------------------------------
+fails 2 'expected TAKE' again
+for take in 1.wav 3.wav 4.flac 5.wav 6.wav fp32-1.wav int8-2.wav t1/take-7-3.wav hot-2.wav hots/take-3-2.wav 9.wav \
+    7.wav 8.wav; do
+    works again $take --threads 2 && says "^$take: the same bytes" out
+done
+says '"guard":\{"bits":' <(strings hot-1.wav)
+says '"prompt_hash":"[0-9a-f]{64}"' <(strings 7.wav)
+works generate ./a --seconds 0.2 --seed 1 -o take.aiff && works again take.aiff && says 'the same' out
+works again 1.wav -o copy.wav && same 1.wav copy.wav
+# Ctrl-C cut it short: it is the beginning of what it would have been.
+works again long.wav && says 'the same' out
+cp -r a moved && mv a away
+fails 1 './a' again 1.wav
+works again 1.wav --model ./moved && says 'the same bytes' out
+mv away a
+fails 1 'was made by model' again 1.wav --model ./tone
+fails 1 'does not say how it was made' again data/train/low/1.wav
+fails 1 'nix.wav' again nix.wav
+fails 1 'does not say how it was made' again a/samples/step-20.wav
+# A sample is changed: the text is as it was, the sound is not.
+size=$(stat -c %s 1.wav)
+head -c $((size - 402)) 1.wav >changed.wav && printf '\x11\x11' >>changed.wav && tail -c 400 1.wav >>changed.wav
+"$hiss" again changed.wav >out 2>err
+[ $? = 1 ] || bad "a changed take is not told by the exit code"
+says 'not the same: from sample 299' out
+# A prompt that is another now, or gone.
+cp data/test/low/1.wav p.wav && works generate ./a --prompt p.wav -o q.wav && works again q.wav
+cp data/test/low/2.wav p.wav && fails 1 'was made with another prompt than p.wav is now' again q.wav
+rm p.wav && fails 1 'was made with a prompt that cannot be read (p.wav' again q.wav
+works again q.wav --prompt data/test/low/1.wav && says 'the same bytes' out
 
 # --- eval -----------------------------------------------------------------------------------------
 works eval ./a data --json --per-label --threads 1

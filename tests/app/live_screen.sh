@@ -1,0 +1,130 @@
+#!/bin/bash
+# hiss live in a terminal (tmux), on ALSA's null device: keys are typed, the screen is read, the
+# terminal comes back, and the recording can be made again. live_screen.sh HISS PRESETS
+set -u
+hiss=$(realpath "$1") HISS_PRESETS=$(realpath "$2")
+export HISS_PRESETS
+if ! command -v tmux >/dev/null; then
+    echo "tmux is needed for a terminal"
+    exit 77
+fi
+work=$(mktemp -d)
+cd "$work" || exit 1
+socket=$work/tmux
+leave() {
+    tmux -S "$socket" kill-server 2>/dev/null
+    rm -rf "$work"
+}
+trap leave EXIT
+printf 'pcm.!default { type null }\nctl.!default { type null }\n' >asound.conf
+export ALSA_CONFIG_PATH=$work/asound.conf
+n_failed=0
+
+screen() { tmux -S "$socket" capture-pane -p -t live; }
+bad() {
+    echo "FAILED: $*"
+    screen 2>/dev/null | sed 's/^/  screen: /'
+    [ -s err ] && sed 's/^/  err: /' err | tail -5
+    n_failed=$((n_failed + 1))
+}
+# shows TEXT: within some seconds (the machine may be busy) the screen says so.
+shows() {
+    for _ in $(seq 150); do
+        screen | grep -qE -- "$1" && return
+        sleep 0.1
+    done
+    bad "the screen does not show '$1'"
+}
+key() { tmux -S "$socket" send-keys -t live "$@"; }
+# begin COLUMNS ROWS LOCALE ARGUMENTS: a session, in a shell that says how it ended.
+begin() {
+    local columns=$1 rows=$2 locale=$3
+    shift 3
+    tmux -S "$socket" -f /dev/null -u new-session -d -s live -x "$columns" -y "$rows" \
+        "stty -a >before; LC_ALL=$locale '$hiss' live digits --anyway --buffer 300ms $* 2>err; echo left \$?; stty -a >after; sleep 60"
+    shows 'hiss live  digits'
+}
+end() { tmux -S "$socket" kill-session -t live; }
+
+begin 80 24 C.UTF-8 --label three --seed 5 --record set.wav
+shows 'playing  REC set.wav'
+shows 'label three'
+shows 'seed 5'
+for text in 'q leave' 'space pause' 's 1-9 snapshot' 'o prompt file' 'w save state' 'underruns' \
+    'top-p 0.980' 'guidance 2.0' 'x real time, slowest' 'guard 0'; do shows "$text"; done
+key T && shows 'temperature 1.05'
+key t t && shows 'temperature 0.95'
+key p && shows 'top-p 0.970'
+key l && shows 'label two'
+key n && shows 'seed 6'
+key 4 && shows 'slot 4 is empty'
+key s && shows 'snapshot into which slot'
+key 1 && shows 'slots 1 '
+key m && shows ' muted'
+key m && shows ' playing'
+key f && shows ' frozen'
+key f && shows ' playing'
+key r && shows 'seed 7'
+key s 2 && shows 'slots 1 2 '
+key x 1 2
+key 1 && shows 'seed 6'
+key o && shows 'prompt file .Enter hears it, Esc leaves it.: _'
+key n i x && shows ': nix_'
+key Enter && shows 'nix: cannot open'
+key w && shows 'state-6-0.hiss'
+key Space && shows ' paused'
+key Space && shows ' playing'
+tmux -S "$socket" resize-window -t live -x 120 -y 40 && shows 'key to ear'
+tmux -S "$socket" resize-window -t live -x 30 -y 8 && shows 'too small; q leaves'
+tmux -S "$socket" resize-window -t live -x 80 -y 24 && shows 'm mute'
+screen | grep -q '█' || bad "no blocks on a UTF-8 terminal"
+key c && shows 'set.wav: [0-9.]+ s'
+key q && shows 'left 0'
+cmp -s before after || bad "the terminal is not as it was"
+end
+"$hiss" again set.wav >out 2>err || bad "the recording cannot be made again"
+grep -q 'set.wav: the same bytes' out || bad "the recording is not the same again: $(cat out)"
+for action in temperature top-p label seed snapshot mute freeze rewind morph recall pause; do
+    grep -q "\"action\":\"$action\"" set.wav.events || bad "no $action in the event log"
+done
+[ -s state-6-0.hiss ] || bad "no state was saved"
+
+# The log is gone; it tells a recording that lost samples.
+mv set.wav.events log
+"$hiss" again set.wav >out 2>err && bad "again without a log"
+grep -q 'without its event log set.wav.events it cannot be made again' err || bad "no word of the log"
+sed 's/"begins"/"lost":true,"begins"/' log >set.wav.events
+"$hiss" again set.wav >out 2>err && bad "again with a log that says samples were lost"
+grep -q 'was lost while it was recorded' err || bad "no word of what was lost"
+
+# ASCII; begins with the saved state; a signal gives the terminal back, and finishes the recording.
+begin 80 24 C --from state-6-0.hiss --seed 6 --record from.flac
+shows 'REC from.flac'
+screen | LC_ALL=C grep -q '[^ -~]' && bad "more than ASCII on an ASCII terminal"
+pid=$(tmux -S "$socket" list-panes -t live -F '#{pane_pid}')
+kill -TERM "$(pgrep -P "$pid" | head -1)"
+shows 'left 143'
+cmp -s before after || bad "the terminal is not as it was after a signal"
+end
+"$hiss" again from.flac >out 2>err || bad "what began with a state cannot be made again"
+grep -q 'from.flac: the same' out || bad "what began with a state is not the same again: $(cat out)"
+
+# The terminal is closed: it ends, and the recording is whole.
+begin 80 24 C.UTF-8 --seed 6 --record closed.wav
+shows 'REC closed.wav'
+end
+for _ in $(seq 100); do [ -e closed.wav ] && break; sleep 0.1; done
+[ -e closed.wav ] || bad "a closed terminal leaves no recording"
+
+# Without a terminal: lines; for programs, JSON.
+"$hiss" live digits --anyway --seconds 1 --buffer 300ms --json >out 2>err </dev/null || bad "--json fails"
+/usr/bin/python3 -c '
+import json, sys
+lines = [json.loads(line) for line in open("out")]
+assert lines and all(k in lines[0] for k in ("time_s", "level_db", "bits", "underruns", "seed")), lines
+' || bad "--json is no JSON"
+"$hiss" live digits --anyway --seconds 1 --buffer 300ms >out 2>err </dev/null || bad "live without a terminal fails"
+grep -q 'bits a sample.*underruns' err || bad "no status line without a terminal"
+
+[ $n_failed = 0 ] && echo "all well" || echo "$n_failed failed"
+[ $n_failed = 0 ]
