@@ -126,5 +126,17 @@ assert lines and all(k in lines[0] for k in ("time_s", "level_db", "bits", "unde
 "$hiss" live digits --anyway --seconds 1 --buffer 300ms >out 2>err </dev/null || bad "live without a terminal fails"
 grep -q 'bits a sample.*underruns' err || bad "no status line without a terminal"
 
+# The guard winds a session back that ran away, and what it did is made again too.
+"$hiss" live digits --anyway --temperature 4 --guidance 1 --seed 1 --seconds 8 --buffer 300ms \
+    --record hot.wav >out 2>err </dev/null || bad "a hot session fails"
+grep -q 'guard: noise; wound back' err || bad "the guard did not step in"
+grep -q '"action":"rewind"' hot.wav.events || bad "the guard's rewind is not in the log"
+grep -q '"action":"temperature"' hot.wav.events || bad "the guard's temperature is not in the log"
+"$hiss" again hot.wav >out 2>err || bad "a guarded session cannot be made again"
+grep -q 'hot.wav: the same bytes' out || bad "a guarded session is not the same again: $(cat out)"
+"$hiss" live digits --anyway --temperature 4 --guidance 1 --seed 1 --seconds 8 --buffer 300ms \
+    --no-guard >out 2>err </dev/null || bad "--no-guard fails"
+grep -q 'guard: noise' err && bad "--no-guard guards"
+
 [ $n_failed = 0 ] && echo "all well" || echo "$n_failed failed"
 [ $n_failed = 0 ]
