@@ -4,10 +4,10 @@
 packages_build="gcc libc6-dev meson ninja-build pkg-config libsndfile1-dev libsoxr-dev libfftw3-dev
     portaudio19-dev libncurses-dev
     libjansson-dev libinih-dev libpopt-dev libmd-dev"
-packages_test="g++ libopenblas-dev libcmocka-dev python3-numpy sox libsox-fmt-base locales libasound2-plugins pulseaudio
-    pulseaudio-utils tmux"
+packages_test="libcmocka-dev python3-numpy sox libsox-fmt-base locales libasound2-plugins pulseaudio
+    pulseaudio-utils tmux g++ libopenblas-dev"
 packages_ci="git clang clang-format libclang-rt-dev shellcheck espeak-ng flac
-    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+    gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
 # install_packages PACKAGE...: only what is missing, as root or by sudo; nothing if all is there.
 install_packages() {
