@@ -2,7 +2,7 @@
 # Sourced by bash scripts that have set `top` to the root of the tree and stand in it.
 
 packages_build="gcc libc6-dev meson ninja-build pkg-config libsndfile1-dev libsoxr-dev libfftw3-dev
-    portaudio19-dev libncurses-dev
+    libcairo2-dev portaudio19-dev libncurses-dev
     libjansson-dev libinih-dev libpopt-dev libmd-dev"
 packages_test="libcmocka-dev python3-numpy sox libsox-fmt-base locales libasound2-plugins pulseaudio
     pulseaudio-utils tmux g++ libopenblas-dev"

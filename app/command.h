@@ -9,11 +9,13 @@
 
 int command_again(int argc, const char **argv);
 int command_bench(int argc, const char **argv);
+int command_compare(int argc, const char **argv);
 int command_doctor(int argc, const char **argv);
 int command_eval(int argc, const char **argv);
 int command_generate(int argc, const char **argv);
 int command_info(int argc, const char **argv);
 int command_live(int argc, const char **argv);
+int command_plot(int argc, const char **argv);
 int command_presets(int argc, const char **argv);
 int command_train(int argc, const char **argv);
 

@@ -1,8 +1,10 @@
 #define _GNU_SOURCE
 #include "app/command.h"
+#include "app/eval_report.h"
 #include "app/find.h"
 #include "app/npy.h"
 #include "app/option.h"
+#include "app/plot.h"
 #include "app/size.h"
 #include "app/stop.h"
 #include "audio/dataset.h"
@@ -12,29 +14,22 @@
 #include "model/evaluate.h"
 #include "model/model_file.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_MAX = 1 << 14, CACHE_BYTES = 1 << 30 };
+enum { CHUNK_MAX = 1 << 14, CACHE_BYTES = 1 << 30, CONTEXTS_MAX = 8 };
 
 struct words {
-    const char *model, *data, *split, *context, *logits, *backend, *precision;
-    bool per_label, no_labels, json;
+    const char *model, *data, *split, *context, *logits, *backend, *precision, *output;
+    bool per_label, per_file, no_labels, json;
     int64_t threads;
-};
-
-struct sum {
-    double nats;
-    int64_t n_samples, n_files;
 };
 
 /* The recurrent engine beside the exact forward. */
 struct engine {
     enum precision precision;
     struct evaluator evaluator;
-    double nats;
 };
 
 struct eval {
@@ -48,9 +43,10 @@ struct eval {
     struct engine engines[PRECISIONS];
     int n_engines;
     struct npy_writer logits;
-    int64_t context;
-    struct sum total;
-    struct sum *of_label; /* (n_labels + 1), the last one: files without */
+    int64_t contexts[CONTEXTS_MAX]; /* 0: only at a file's start */
+    int n_contexts;
+    /* A column a context: the exact forward's, then one of each engine. */
+    struct scores scores;
 };
 
 static enum parsed words_parse(int argc, const char **argv, struct words *w)
@@ -60,16 +56,21 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
          "train, valid, test or all (default: test if the data has one, else all)"},
         {"per-label", 0, OPTION_FLAG, &w->per_label, NULL, 0, 0,
          "bits of each label too (default: the total)"},
+        {"per-file", 0, OPTION_FLAG, &w->per_file, NULL, 0, 0,
+         "bits of each file too (default: the total; JSON has them always)"},
         {"no-labels", 0, OPTION_FLAG, &w->no_labels, NULL, 0, 0,
          "do not tell the model the labels (default: it is told those it knows)"},
-        {"context", 0, OPTION_SAMPLES, &w->context, "LENGTH", 1, 1e15,
-         "zero state every so many samples, or a time (default: only at a file's start)"},
+        {"context", 0, OPTION_TEXT, &w->context, "LENGTHS", 0, 0,
+         "zero state every so many samples, or a time, or at a file's start only: 4k, 500ms, "
+         "whole, or several with commas between (default whole)"},
         {"logits", 0, OPTION_TEXT, &w->logits, "FILE.npy", 0, 0,
          "write the logits, float32 (samples, 256), files in order (default: none)"},
         {"precision", 0, OPTION_TEXT, &w->precision, "NAMES", 0, 0,
          "measure the engine that generates too, sample by sample, and what its precision costs: "
          "fp32, fp16, int8 or several with commas between (default: none)"},
         {"json", 0, OPTION_FLAG, &w->json, NULL, 0, 0, "print one JSON object (default: text)"},
+        {"output", 'o', OPTION_TEXT, &w->output, "FILE", 0, 0,
+         "a page with the bits of files and how sure they are: .png or .svg (default: none)"},
         {"threads", 't', OPTION_COUNT, &w->threads, "N", 0, 1024,
          "processor threads; changes no bits (default 0: all there are)"},
         {"backend", 0, OPTION_TEXT, &w->backend, "NAME", 0, 0,
@@ -77,7 +78,8 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
     };
     const struct usage usage = {"eval", "MODEL DATA",
                                 "Exact bits a sample of recordings under a model: total bits over "
-                                "total samples, each file from zero state.",
+                                "total samples, each file from zero state; with the 95 % interval "
+                                "that other files of their kind would give.",
                                 2, 2};
     const char *arguments[ARGUMENTS_MAX + 1];
     enum parsed parsed =
@@ -155,6 +157,27 @@ static bool precisions_read(struct eval *e, const char *names)
     return true;
 }
 
+/* Lengths at a rate; false if one of them is none. */
+static bool contexts_read(struct eval *e, const char *lengths, int rate)
+{
+    const char *rest = lengths ? lengths : "whole";
+    for (e->n_contexts = 0; rest;) {
+        char one[32];
+        size_t length = strcspn(rest, ",");
+        int64_t *to = &e->contexts[e->n_contexts];
+        if (e->n_contexts++ == CONTEXTS_MAX || length >= sizeof(one))
+            return false;
+        snprintf(one, sizeof(one), "%.*s", (int)length, rest);
+        rest = rest[length] ? rest + length + 1 : NULL;
+        *to = 0;
+        if (strcmp(one, "whole") != 0 && !samples_parse(to, one, rate))
+            return false;
+        if (strcmp(one, "whole") != 0 && *to < 1)
+            return error_set("--context %s is less than a sample", one);
+    }
+    return true;
+}
+
 static bool engines_open(struct eval *e)
 {
     for (int i = 0; i < e->n_engines; i++)
@@ -163,19 +186,27 @@ static bool engines_open(struct eval *e)
     return true;
 }
 
+static bool scores_begin(struct eval *e)
+{
+    struct scores *s = &e->scores;
+    s->model = e->words->model;
+    s->split = split_name(e->split);
+    s->rate = e->model.config.sample_rate;
+    for (int c = 0; c < e->n_contexts; c++)
+        for (int i = -1; i < e->n_engines; i++)
+            s->columns[s->n_columns++] = (struct score_column){
+                .context = e->contexts[c],
+                .engine = i < 0 ? NULL : precision_name(e->engines[i].precision)};
+    return scores_open(s, dataset_n_items(e->data, e->split));
+}
+
 static bool eval_open(struct eval *e, const struct words *w)
 {
     char path[FILE_PATH_MAX];
     e->words = w;
-    if (!find_model(path, w->model) || !model_file_load(&e->model, path) || !data_open(e))
+    if (!find_model(path, w->model) || !model_file_load(&e->model, path) || !data_open(e) ||
+        !contexts_read(e, w->context, e->model.config.sample_rate) || !scores_begin(e))
         return false;
-    if (w->context && !samples_parse(&e->context, w->context, e->model.config.sample_rate))
-        return error_set("--context %s: expected a length", w->context);
-    if (w->context && e->context < 1)
-        return error_set("--context %s is less than a sample", w->context);
-    e->of_label = calloc((size_t)e->model.config.n_labels + 1, sizeof(*e->of_label));
-    if (!e->of_label)
-        return error_set("out of memory");
     e->backend = backend_open(w->backend, (int)w->threads);
     if (!e->backend || !net_open(&e->net, &e->model.config, e->backend))
         return false;
@@ -197,7 +228,7 @@ static void eval_close(struct eval *e)
         backend_close(e->backend);
     dataset_close(e->data);
     model_file_free(&e->model);
-    free(e->of_label);
+    scores_close(&e->scores);
 }
 
 static bool logits_take(void *arg, const float *logits, int64_t n)
@@ -217,56 +248,42 @@ static bool eval_item(struct eval *e, int64_t item, uint8_t **codes, int64_t *ro
         if (!*codes)
             return error_set("%s: out of memory for %lld samples", f->path, (long long)*room);
     }
-    if (!dataset_item_codes(e->data, e->split, item, 0, f->n_samples, *codes) ||
-        !evaluator_run(&e->evaluator, *codes, f->n_samples, label, e->context, &nats,
-                       e->words->logits ? logits_take : NULL, &e->logits))
-        return false;
-    for (int i = 0; i < e->n_engines; i++) {
-        double more;
-        if (!evaluator_run(&e->engines[i].evaluator, *codes, f->n_samples, label, e->context, &more,
-                           NULL, NULL))
-            return false;
-        e->engines[i].nats += more;
+    struct scores *to = &e->scores;
+    to->names[item] = f->name;
+    to->labels[item] = label;
+    to->samples[item] = (double)f->n_samples;
+    bool ok = dataset_item_codes(e->data, e->split, item, 0, f->n_samples, *codes);
+    for (int c = 0; ok && c < to->n_columns; c++) {
+        bool first = c == 0 && e->words->logits;
+        int engine = c % (1 + e->n_engines) - 1;
+        struct evaluator *by = engine < 0 ? &e->evaluator : &e->engines[engine].evaluator;
+        ok = evaluator_run(by, *codes, f->n_samples, label, to->columns[c].context, &nats,
+                           first ? logits_take : NULL, &e->logits);
+        to->bits[c * to->n_files + item] = nats / log(2);
     }
-    struct sum *sums[] = {&e->total, &e->of_label[label < 0 ? e->model.config.n_labels : label]};
-    for (int i = 0; i < 2; i++) {
-        sums[i]->nats += nats;
-        sums[i]->n_samples += f->n_samples;
-        sums[i]->n_files++;
-    }
-    return true;
+    return ok;
 }
 
 static bool eval_run(struct eval *e)
 {
-    int64_t n = dataset_n_items(e->data, e->split), room = 0;
+    int64_t n = e->scores.n_files, room = 0;
     uint8_t *codes = NULL;
+    double bits = 0, samples = 0;
     bool ok = true;
     for (int64_t i = 0; ok && i < n; i++) {
         if (stop_requested())
             ok = error_set("interrupted after %lld of %lld files", (long long)i, (long long)n);
         else
             ok = eval_item(e, i, &codes, &room);
-        if (ok)
+        if (ok) {
+            bits += e->scores.bits[i];
+            samples += e->scores.samples[i];
             log_status(false, "%lld of %lld files, %.4f bits a sample", (long long)i + 1,
-                       (long long)n, e->total.nats / log(2) / (double)e->total.n_samples);
+                       (long long)n, bits / samples);
+        }
     }
     free(codes);
     return ok && (!e->words->logits || npy_close(&e->logits));
-}
-
-static double bits_of(const struct sum *s)
-{
-    return s->n_samples > 0 ? s->nats / log(2) / (double)s->n_samples : 0;
-}
-
-/* Bits a sample of an engine, and how many more than the exact ones that is. */
-static double engine_bits(const struct eval *e, int i, double *loss)
-{
-    double bits =
-        bits_of(&(struct sum){.nats = e->engines[i].nats, .n_samples = e->total.n_samples});
-    *loss = bits - bits_of(&e->total);
-    return bits;
 }
 
 static const char *label_use(const struct eval *e)
@@ -275,68 +292,21 @@ static const char *label_use(const struct eval *e)
         return "none: the model has no labels";
     if (e->words->no_labels)
         return "not used";
-    int64_t without = e->of_label[e->model.config.n_labels].n_files;
-    return without == 0                  ? "used"
-           : without == e->total.n_files ? "none: no folder is a label of the model"
-                                         : "used where the model knows the folder";
+    int64_t without = 0;
+    for (int64_t i = 0; i < e->scores.n_files; i++)
+        without += e->scores.labels[i] < 0;
+    return without == 0                   ? "used"
+           : without == e->scores.n_files ? "none: no folder is a label of the model"
+                                          : "used where the model knows the folder";
 }
 
-static void print_json(const struct eval *e)
+static bool page_draw(const struct eval *e)
 {
     const struct config *c = &e->model.config;
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:f, s:I, s:I, s:f, s:s, s:I}", "model", e->model.id, "split",
-        split_name(e->split), "backend", e->backend->ops->name, "bits", bits_of(&e->total), "files",
-        (json_int_t)e->total.n_files, "samples", (json_int_t)e->total.n_samples, "seconds",
-        (double)e->total.n_samples / c->sample_rate, "labels", label_use(e), "context",
-        (json_int_t)e->context);
-    if (e->words->per_label) {
-        json_t *labels = json_object();
-        for (int i = 0; i <= c->n_labels; i++) {
-            const struct sum *s = &e->of_label[i];
-            if (s->n_files > 0)
-                json_object_set_new(labels, i < c->n_labels ? c->label[i] : "",
-                                    json_pack("{s:f, s:I, s:I}", "bits", bits_of(s), "files",
-                                              (json_int_t)s->n_files, "samples",
-                                              (json_int_t)s->n_samples));
-        }
-        json_object_set_new(object, "per_label", labels);
-    }
-    if (e->n_engines > 0) {
-        json_t *engines = json_object();
-        for (int i = 0; i < e->n_engines; i++) {
-            double loss, bits = engine_bits(e, i, &loss);
-            json_object_set_new(engines, precision_name(e->engines[i].precision),
-                                json_pack("{s:f, s:f}", "bits", bits, "loss", loss));
-        }
-        json_object_set_new(object, "precision", engines);
-    }
-    json_dumpf(object, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-    printf("\n");
-    json_decref(object);
-}
-
-static void print_text(const struct eval *e)
-{
-    const struct config *c = &e->model.config;
-    char length[32];
-    printf("%.5f bits a sample: %s, %lld file%s, %lld samples, %s; labels: %s\n",
-           bits_of(&e->total), split_name(e->split), (long long)e->total.n_files,
-           e->total.n_files == 1 ? "" : "s", (long long)e->total.n_samples,
-           length_format(length, sizeof(length), (double)e->total.n_samples / c->sample_rate),
-           label_use(e));
-    if (e->context > 0)
-        printf("zero state every %lld samples\n", (long long)e->context);
-    for (int i = 0; i < e->n_engines; i++) {
-        double loss, bits = engine_bits(e, i, &loss);
-        printf("%.5f bits a sample as %s generates it: %+.5f\n", bits,
-               precision_name(e->engines[i].precision), loss);
-    }
-    for (int i = 0; e->words->per_label && i <= c->n_labels; i++)
-        if (e->of_label[i].n_files > 0)
-            printf("%9.5f  %6lld file%s  %s\n", bits_of(&e->of_label[i]),
-                   (long long)e->of_label[i].n_files, e->of_label[i].n_files == 1 ? " " : "s",
-                   i < c->n_labels ? c->label[i] : "(without label)");
+    const char *names[CONFIG_LABELS_MAX];
+    for (int i = 0; i < c->n_labels; i++)
+        names[i] = c->label[i];
+    return plot_scores(e->words->output, &e->scores, names, c->n_labels);
 }
 
 int command_eval(int argc, const char **argv)
@@ -358,12 +328,30 @@ int command_eval(int argc, const char **argv)
                            "between",
                            w.precision);
     }
+    if (!contexts_read(e, w.context, 1000000000)) {
+        free(e);
+        return usage_error("eval",
+                           "--context %s: expected whole or a length like 16k (samples), 80ms or "
+                           "30s, or at most %d of them with commas between",
+                           w.context, CONTEXTS_MAX);
+    }
+    if (w.output && !plot_check(w.output)) {
+        free(e);
+        return plot_possible() ? usage_error("eval", "%s", error_text()) : world_error();
+    }
     bool ok = eval_open(e, &w) && eval_run(e);
     log_status_end();
-    if (ok && w.json)
-        print_json(e);
-    else if (ok)
-        print_text(e);
+    ok = ok && (!w.output || page_draw(e));
+    if (ok) {
+        const struct eval_report report = {.scores = &e->scores,
+                                           .config = &e->model.config,
+                                           .id = e->model.id,
+                                           .backend = e->backend->ops->name,
+                                           .label_use = label_use(e),
+                                           .per_label = w.per_label,
+                                           .per_file = w.per_file};
+        ok = w.json ? eval_print_json(&report) : eval_print_text(&report);
+    }
     for (int64_t i = 0; ok && i < dataset_n_files(e->data); i++) {
         const struct dataset_file *f = dataset_file(e->data, i);
         if (f->fate == FATE_SKIPPED)

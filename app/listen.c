@@ -1,8 +1,30 @@
+#include "app/plot.h"
 #include "app/take.h"
 #include "app/training.h"
 #include "base/error.h"
+#include "base/log.h"
 
 #include <stdio.h>
+
+/* step-N.png beside step-N.wav. */
+static void sample_draw(const struct training *t, const char *folder, const char *sound)
+{
+    char path[FILE_PATH_MAX], name[64], title[64];
+    snprintf(name, sizeof(name), "step-%lld.png", (long long)t->progress.step);
+    snprintf(title, sizeof(title), "Sample at step %lld", (long long)t->progress.step);
+    if (plot_possible() &&
+        !(path_join(path, folder, name) &&
+          plot_sounds(path, &(struct plot_sounds){.paths = &sound, .n = 1, .title = title})))
+        log_warn("no picture of the sample: %s", error_text());
+}
+
+void training_draw(const struct training *t)
+{
+    char path[FILE_PATH_MAX];
+    const char *run = t->job->run->path;
+    if (plot_possible() && !(path_join(path, run, "curve.png") && plot_runs(path, &run, 1)))
+        log_warn("no picture of the training: %s", error_text());
+}
 
 bool training_listen(struct training *t)
 {
@@ -39,10 +61,13 @@ bool training_listen(struct training *t)
               (model = hiss_model_open(model_path, "auto", t->job->n_threads)) &&
               (writer = writer_open(path, &options)) &&
               takes_make(model, &job, 1, &writer, &made, &result);
-    if (ok && result.n == job.n_samples)
+    bool whole = ok && result.n == job.n_samples;
+    if (whole)
         ok = writer_close(writer);
     else
         writer_discard(writer);
+    if (ok && whole)
+        sample_draw(t, folder, path);
     hiss_model_close(model);
     char why[ERROR_TEXT_MAX];
     snprintf(why, sizeof(why), "%s", error_text());

@@ -20,6 +20,8 @@ static const struct command commands[] = {
     {"again", command_again, "make a take again and say whether it is the same"},
     {"train", command_train, "train a model on a folder of recordings"},
     {"eval", command_eval, "bits a sample of recordings under a model"},
+    {"compare", command_compare, "generated sounds beside recordings, in numbers"},
+    {"plot", command_plot, "pictures of sounds and of training runs"},
     {"info", command_info, "what a model or a preset is made of"},
     {"presets", command_presets, "the bundled presets and models"},
     {"doctor", command_doctor, "what hiss finds on this machine, and whether it would play live"},

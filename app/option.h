@@ -48,7 +48,7 @@ struct usage {
 
 enum parsed { PARSED_OK, PARSED_HELP, PARSED_WRONG };
 
-enum { ARGUMENTS_MAX = 4 };
+enum { ARGUMENTS_MAX = 24 };
 
 /* Parses argv[1..argc-1] with a table of `n` options (help is added). Texts live as long as the
    program. arguments: the words that are no options, NULL behind the last. PARSED_HELP: the help

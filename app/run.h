@@ -5,6 +5,7 @@
  *     log.ndjson     a line a logged step         index.ndjson   a line a file of the data set
  *     step-N/        the last checkpoints         best -> the one with the best validation
  *     samples/       what it sounded like         lock           so that two runs do not meet
+ *     curve.png      its log as a picture
  *
  * Main thread.
  */

@@ -190,6 +190,8 @@ static bool after_step(struct training *t, const struct train_result *result)
         p->best_bits = t->valid_bits;
     if ((due(t, t->s->log_every) || t->validated) && !report_log(t, result))
         log_warn("%s", error_text());
+    if (t->validated)
+        training_draw(t);
     /* In a row of skipped steps the weights may be spoilt already: what is there stays. */
     bool keeps = best || (due(t, t->s->checkpoint_every) && p->skipped_in_row == 0);
     if (keeps && !save(t)) {

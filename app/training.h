@@ -41,8 +41,12 @@ bool report_log(struct training *t, const struct train_result *result);
 void report_start(const struct training *t);
 void report_end(const struct training *t);
 
-/* Writes samples/step-N.wav: what the model sounds like now, always with the same noise, going
-   through the labels. False with error_text. */
+/* Writes samples/step-N.wav and, where hiss has pictures, its spectrogram beside it: what the model
+   sounds like now, always with the same noise, going through the labels. False with error_text. */
 bool training_listen(struct training *t);
+
+/* Draws curve.png: the run's log so far. Nothing where hiss has no pictures; trouble is said in a
+   warning and no reason to end a training. */
+void training_draw(const struct training *t);
 
 #endif

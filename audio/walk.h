@@ -1,5 +1,6 @@
 /*
- * Every file below a folder, in bytewise order. Of use to the data set alone.
+ * Every file below a folder, in bytewise order. Of use to the data set and to what reads a folder
+ * as it is.
  */
 #ifndef HISS_AUDIO_WALK_H
 #define HISS_AUDIO_WALK_H

@@ -16,6 +16,7 @@ enum random_purpose {
     RANDOM_INIT = 1,       /* a model's first weights */
     RANDOM_DATA_ORDER = 2, /* which clip a training step hears, label dropout, augmentation */
     RANDOM_CROP = 3,       /* where in a file a clip begins */
+    RANDOM_RESAMPLE = 4,   /* which files a bootstrap or a halving draws */
 };
 
 /* One block of four words. */

@@ -1,9 +1,9 @@
 #!/bin/bash
-# The program from the outside: cli.sh HISS PRESETS. Makes its own sound (sox), trains a model of a
+# The program from the outside: cli.sh HISS PRESETS cairo|no-cairo. Makes its own sound (sox), trains a model of a
 # few hundred weights on it, and holds every command to its exit code, its files and its messages.
 set -u
 hiss=$(realpath "$1")
-HISS_PRESETS=$(realpath "$2") LC_ALL=C
+HISS_PRESETS=$(realpath "$2") LC_ALL=C pictures=$3
 export HISS_PRESETS LC_ALL
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -94,7 +94,7 @@ sed 's/clip = whole/clip = crop/; s/steps = 20/steps = 5/; s/folders/none/' micr
 # --- help, version, wrong words -------------------------------------------------------------------
 works --version && says '^hiss [0-9]+\.[0-9]+' out
 works --help && says 'generate' out
-for command in generate again live train eval info presets bench; do
+for command in generate again live train eval compare plot info presets bench; do
     works $command --help && says "usage: hiss $command" out
 done
 says 'default tiny' <("$hiss" train --help)
@@ -125,7 +125,12 @@ fails 2 'from 1 to 4096' train data --set model.d_model=65536
 fails 2 '--steps 1.5: expected a whole number' train data --steps 1.5
 fails 2 'expected MODEL DATA' eval data
 fails 2 '--split no: expected train, valid, test or all' eval x data --split no
+fails 2 '--context 5 apples: expected whole or a length' eval x data --context '5 apples'
+fails 2 '--context 1k,,2k: expected whole' eval x data --context 1k,,2k
 fails 2 'expected MODEL|PRESET' info
+fails 2 'expected GENERATED REFERENCE' compare data
+fails 2 'expected FILE...|RUN...' plot
+fails 2 'expected -o FILE.png' plot x.wav
 fails 2 'one word too many' presets all
 
 # --- training -------------------------------------------------------------------------------------
@@ -138,6 +143,9 @@ says '^clip_samples = 500$' a/settings.ini
 says '"step":10,.*"valid_bits":' a/log.ndjson
 says '"fate":"padded".*"label":"low"' a/index.ndjson
 [ "$(wc -l <a/log.ndjson)" = 4 ] || bad "log.ndjson has not 4 lines"
+if [ $pictures = cairo ]; then there a/curve.png a/samples/step-20.png
+else gone a/curve.png a/samples/step-20.png; fi
+gone a/curve.png.part a/samples/step-20.png.part
 
 # Ten steps, resumed for ten more, with another number of threads: the same bits as twenty.
 works train data --preset ./micro.ini --run b --steps 10 --threads 2
@@ -403,6 +411,67 @@ rows=$(head -c 128 l.npy | strings | sed -n "s/.*(\([0-9]*\), 256).*/\1/p")
 [ "$(stat -c %s l.npy)" = $((128 + rows * 1024)) ] || bad "l.npy is not as long as it says"
 fails 1 'nowhere' eval ./a nowhere
 fails 1 'no/l.npy' eval ./a data --logits no/l.npy
+
+works eval ./a data --json --context whole,50ms,20 && says '"context": 20,' out
+says '"bits_of_others"' out
+[ "$(grep -c '"context": ' out)" = 4 ] || bad "not three contexts and the first"
+works eval ./a data --context 20,whole --precision int8 --per-file
+says '^[0-9.]+ bits a sample \(95 %: [0-9.]+ to [0-9.]+\), whole files$' out
+says 'as int8 generates it: .*, zero state every 20 samples$' out
+[ "$(grep -c ' 400 samples  test/' out)" = 12 ] || bad "not a line a file"
+works eval ./a data/test/low/1.wav --json && says '"interval": null' out # of one file there is none
+
+# --- compare --------------------------------------------------------------------------------------
+works compare data/test data/test --json && mv out 2.json
+says '"frechet_log_mel_db2": 0.0' 2.json
+says '"spectra_db": 0.0' 2.json
+says '"loudness_lufs": null' 2.json # at 2 kHz there is none
+works compare data/test data/test --json && same 2.json out
+works compare t1 data/test --per-file && says '^Fréchet distance over log-mel frames +[0-9]' out
+says 'at 2000 Hz$' out
+says '^runaway \(% of files\) ' out
+[ "$(grep -c 'take-7-[0-4].wav$' out)" = 5 ] || bad "not a line a take"
+works compare data/test/low data/test/high --rate 8k --json && says '"rate": 8000' out
+says '"loudness_lufs": -' out
+fails 1 'nowhere' compare nowhere data
+fails 1 'empty: there is no sound file in it' compare data empty
+cp -r data/test/low mixed && echo text >mixed/note.txt
+works compare mixed data/test/low && says 'warning: left out: mixed/note.txt' err
+
+# --- plot -----------------------------------------------------------------------------------------
+png() { [ "$(head -c 8 "$1" | od -An -tx1 | tr -d ' ')" = 89504e470d0a1a0a ] || bad "$1 is no PNG"; }
+if [ $pictures = cairo ]; then
+    works plot 1.wav -o 1.png && png 1.png
+    works plot 1.wav -o 2.png && same 1.png 2.png
+    works plot 1.wav -o 3.png --linear --range 60 --frame 10ms --from 50ms --seconds 0.1 && png 3.png
+    differ 1.png 3.png
+    works plot 1.wav 4.flac hours.wav -o sheet.svg && says '</svg>' sheet.svg
+    works plot a -o a.png && png a.png
+    works plot a b runs/plain -o runs.png && png runs.png
+    works eval ./a data -o eval.png && png eval.png
+    works compare t1 data/test -o compare.png && png compare.png
+    works plot names/ni$'\xf1'o.wav -o names.png && png names.png
+    fails 2 'x.jpg: a picture' plot 1.wav -o x.jpg
+    fails 2 'x.jpg: a picture' eval ./a data -o x.jpg
+    fails 2 'x.jpg: a picture' compare t1 data/test -o x.jpg
+    fails 2 'not both' plot 1.wav a -o x.png
+    fails 1 'nix.wav' plot nix.wav -o x.png
+    fails 1 'note.txt' plot mixed/note.txt -o x.png
+    fails 1 'empty holds no training run' plot empty -o x.png
+    fails 1 'it has ended before 9 s' plot 1.wav --from 9 -o x.png
+    fails 1 'no/x.png' plot 1.wav -o no/x.png
+    gone x.png x.png.part
+    # A picture that cannot be drawn ends no training.
+    mkdir -p f && works train data --preset ./micro.ini --run f --steps 5
+    rm f/curve.png && mkdir f/curve.png
+    works train --run f --steps 10 && says 'warning: no picture of the training' err
+    there f/step-10/model.safetensors
+else
+    fails 1 'built without pictures: install libcairo2-dev' plot 1.wav -o 1.png
+    fails 1 'built without pictures' eval ./a data -o 1.png
+    fails 1 'built without pictures' compare t1 data/test -o 1.png
+    gone 1.png 1.png.part
+fi
 
 # --- info, presets --------------------------------------------------------------------------------
 works info ./a && says 'identity [0-9a-f]{64}' out && says 'labels: high, low' out

@@ -24,6 +24,9 @@ while IFS= read -r command; do
         exit 1
     }
 done <"$root/commands"
+for file in bits.png compare.png continued.png curves.svg runs/my-recordings/curve.png; do
+    test -s "$file" || exit 1
+done
 for file in seven.wav number.flac two.ogg continued.wav mine.wav; do
     soxi "$file" >/dev/null || exit 1
 done
