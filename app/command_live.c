@@ -232,20 +232,24 @@ static bool speed_check(struct session *s)
     o->n_threads = choose ? 1 : o->n_threads;
     if (!session_measure(s, &speed))
         return false;
-    if (choose && speed.mean < SPEED_COMFORTABLE) {
+    if (choose && speed.alone < SPEED_COMFORTABLE) {
         o->n_threads = 0;
         if (!session_measure(s, &speed))
             return false;
     }
-    bool enough = speed.mean >= SPEED_LEAST;
+    bool enough = speed.mean >= SPEED_LEAST, busy = !enough && speed.alone >= SPEED_GOOD;
     double stall = SPEED_PART_S / (double)speed.worst - SPEED_PART_S;
     double lasts = o->player.buffer_s / (1 - (double)speed.mean);
-    if (!enough && !s->words->anyway && isnan(s->words->prerender) &&
+    if (!enough && !busy && !s->words->anyway && isnan(s->words->prerender) &&
         (o->n_samples == 0 || lasts * hiss_model_rate(s->model) < (double)o->n_samples))
         return speed_refuse(s, &speed);
     log_info("%.2f x real time here, %.2f at the slowest moment", (double)speed.mean,
              (double)speed.worst);
-    if (!enough)
+    if (busy)
+        log_warn("other work has this machine's processors: alone it would be %.2f; as it is there "
+                 "will be gaps",
+                 (double)speed.alone);
+    else if (!enough)
         log_warn("too slow to play as it is made: the buffer lasts %.1f s", lasts);
     else if (speed.mean < SPEED_GOOD)
         log_warn("little to spare: other work on this machine will be heard as gaps");

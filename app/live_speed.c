@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 #include <math.h>
+#include <time.h>
 
 void speed_note(struct speed_meter *m, double sound_s, double work_s)
 {
@@ -28,6 +29,14 @@ void speed_read(const struct speed_meter *m, float *mean, float *worst)
     *worst = most > 0 ? (float)(SPEED_PART_S / most) : 0;
 }
 
+/* Seconds that the calling thread had a processor. */
+static double thread_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 bool speed_measure(struct live_speed *s, const char *model_path, const char *backend, int n_threads,
                    const char *precision, const struct hiss_sampling *sampling, int label,
                    double seconds)
@@ -42,9 +51,13 @@ bool speed_measure(struct live_speed *s, const char *model_path, const char *bac
     struct speed_meter meter = {0};
     double block_s = ok ? (double)PERFORMANCE_BLOCK / hiss_model_rate(m) : 0;
     double begin = clock_s(), warm = begin + seconds / 4, now = begin;
+    double work_s = 0, made_s = 0;
     while (ok && now - begin < seconds) {
         float x[PERFORMANCE_BLOCK];
+        double worked = thread_s();
         ok = performance_block(p, x) == PERFORMANCE_BLOCK;
+        work_s += thread_s() - worked;
+        made_s += block_s;
         double then = now;
         now = clock_s();
         if (then > warm) /* the engine has tried its ways by then */
@@ -55,6 +68,7 @@ bool speed_measure(struct live_speed *s, const char *model_path, const char *bac
                                      .n_parts = meter.sound > 0};
     if (ok) {
         speed_read(&meter, &s->mean, &s->worst);
+        s->alone = work_s > 0 ? (float)(made_s / work_s) : s->mean;
         s->guided = performance_look(p).guided;
     }
     performance_close(p);

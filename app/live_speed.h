@@ -35,6 +35,7 @@ void speed_read(const struct speed_meter *m, float *mean, float *worst);
    a performance with this sampling and label. False with error_text. */
 struct live_speed {
     float mean, worst; /* as speed_read */
+    float alone;       /* the mean, had the processor no other work */
     bool guided;       /* with the work of guidance */
 };
 bool speed_measure(struct live_speed *s, const char *model_path, const char *backend, int n_threads,
