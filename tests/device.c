@@ -26,6 +26,9 @@ bool device_asked(void)
 
 void device_start(void)
 {
+    const char *only = getenv("HISS_TEST_ONLY");
+    if (only && *only)
+        cmocka_set_test_filter(only);
     if (!device_asked())
         return;
     struct backend *be = backend_open(device_name(), 1);

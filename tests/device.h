@@ -13,8 +13,9 @@ const char *device_name(void);
 /* It is not the CPU: threads, instruction sets and host memory mean nothing there. */
 bool device_asked(void);
 
-/* First of all in main. Where a device is asked for and the machine has none, says so and ends the
-   test with 77, which meson counts as skipped; any other failure to open it ends it with 1. */
+/* First of all in main. HISS_TEST_ONLY is a pattern of the tests to be run: one under a slow tool,
+   say. Where a device is asked for and the machine has none, says so and ends the test with 77,
+   which meson counts as skipped; any other failure to open it ends it with 1. */
 void device_start(void);
 
 /* The backend asked for; fails the running test if it does not open. n_threads is the CPU's. */
