@@ -38,8 +38,18 @@ ear_end() {
     pactl unload-module "$module"
 }
 
-# same RATE CHANNELS TAKE ARGUMENTS: heard at that device is the take, sample for sample.
+# same RATE CHANNELS TAKE ARGUMENTS: heard at that device is the take, sample for sample. Three tries:
+# a busy machine may starve the sound server, which no program can help.
 same() {
+    local try before=$n_failed
+    for try in 1 2 3; do
+        same_once "$@" >tried
+        [ $n_failed = "$before" ] && return
+        [ $try = 3 ] || n_failed=$before
+    done
+    cat tried
+}
+same_once() {
     local rate=$1 channels=$2 take=$3
     shift 3
     ear "$rate" "$channels"
