@@ -310,6 +310,10 @@ struct ops {
     void (*cross_entropy)(struct backend *be, const struct cross_entropy_args *a);
     void (*sample)(struct backend *be, const struct sample_args *a);
 
+    /* Whether the backend's engine can do what is asked of it: false with error_text, and the
+       generic walk serves. NULL: it can do everything. */
+    bool (*decoder_fits)(struct backend *be, const struct plan *plan,
+                         const struct decoder_options *o);
     /* An engine that makes one sample after the other: the forward with T = 1 and `sample`, to
        rounding (fp32) or to the precision asked for, for any plan. Its rows do not depend on each
        other. Closing it leaves the net. NULL with error_text; a backend without an engine has NULL

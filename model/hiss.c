@@ -30,17 +30,22 @@ void stream_state_changed(struct hiss_stream *s)
     s->decoder_is_old = true;
 }
 
-/* The recurrent engine, or where the backend has none the generic walk, one sample at a time. */
+/* The recurrent engine, or the generic walk, one sample at a time, where the backend has none, or
+   none that keeps weights in fp32. */
 static bool engine_open(struct hiss_stream *s)
 {
     struct hiss_model *m = s->model;
     struct net *net = &m->net;
-    if (!m->be->ops->decoder_open)
+    const struct ops *ops = m->be->ops;
+    const struct decoder_options o = {.n_streams = s->n_streams,
+                                      .guided = s->guided,
+                                      .precision = m->precision,
+                                      .threads = m->threads};
+    const bool fits =
+        ops->decoder_open && (!ops->decoder_fits || ops->decoder_fits(m->be, &net->plan, &o));
+    if (!ops->decoder_open || (!fits && m->precision == PRECISION_FP32))
         return chunk_open(&s->step, net, s->n_rows, 1, TAPE_NONE);
-    s->decoder = net_decoder_open(net, &(struct decoder_options){.n_streams = s->n_streams,
-                                                                 .guided = s->guided,
-                                                                 .precision = m->precision,
-                                                                 .threads = m->threads});
+    s->decoder = net_decoder_open(net, &o);
     return s->decoder != NULL;
 }
 

@@ -184,6 +184,13 @@ static void set_ops(struct ops *o)
     o->frames_emit_backward = op_frames_emit_backward;
     o->cross_entropy = op_cross_entropy;
     o->sample = op_sample;
+    o->decoder_fits = op_decoder_fits;
+    o->decoder_open = op_decoder_open;
+    o->decoder_close = op_decoder_close;
+    o->decoder_import = op_decoder_import;
+    o->decoder_export = op_decoder_export;
+    o->decode = op_decode;
+    o->decoder_threads = op_decoder_threads;
     o->sum_squares = op_sum_squares;
     o->adamw = op_adamw;
     o->limit_device_multiply = op_limit_device_multiply;

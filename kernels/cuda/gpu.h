@@ -19,6 +19,9 @@
 
 #define GPU_DEV static __device__ __forceinline__
 
+/* Of a kernel's parameter that is a structure: read where it lies, by address too. */
+#define GPU_PARAM const __grid_constant__
+
 /* The launch's dynamic shared memory, as an array of T. */
 #define GPU_SMEM(T, name)                                                                          \
     extern __shared__ __align__(128) unsigned char gpu_smem_raw[];                                 \
@@ -137,6 +140,35 @@ GPU_DEV float gpu_rcp(float x)
     float y;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
+}
+
+/* --- numbers of half precision ---------------------------------------------------------------- */
+
+/* Both rounded to nearest, `low` in the lower half. */
+GPU_DEV uint32_t gpu_half2(float low, float high)
+{
+    uint32_t v;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low));
+    return v;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+/* 16 bytes of memory that no launch at work writes, and that are not soon read again. Stays in its
+   place among barriers, so that it can be asked for early. */
+GPU_DEV uint4 gpu_ld_stream(const uint4 *p)
+{
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p));
+    return v;
+}
+
+/* Ticks of the multiprocessor's clock. */
+GPU_DEV long long gpu_clock(void)
+{
+    return clock64();
 }
 
 /* --- asynchronous copies to shared memory ---------------------------------------------------- */

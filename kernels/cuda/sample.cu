@@ -34,10 +34,9 @@ CUDA_DEV float codes_sum(float v, float *shared)
     return v;
 }
 
-/* Philox4x32-10, as in base/random.c (Salmon et al. 2011): word `word` of the block of a counter.
- */
-CUDA_DEV uint32_t philox_word(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint64_t key,
-                              int word)
+/* Philox4x32-10, as in base/random.c (Salmon et al. 2011): the block of a counter. */
+CUDA_DEV void philox_block(uint32_t (&out)[4], uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3,
+                           uint64_t key)
 {
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     for (int round = 0; round < 10; round++) {
@@ -49,15 +48,24 @@ CUDA_DEV uint32_t philox_word(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    return word == 0 ? c0 : word == 1 ? c1 : word == 2 ? c2 : c3;
+    out[0] = c0;
+    out[1] = c1;
+    out[2] = c2;
+    out[3] = c3;
+}
+
+CUDA_DEV float gumbel_of(uint32_t word)
+{
+    float u = ((float)(word >> 9) + 0.5f) * 0x1p-23f;
+    return -logf(-logf(u));
 }
 
 CUDA_DEV float gumbel(uint64_t seed, uint64_t n, uint32_t stream, uint32_t code)
 {
-    uint32_t r = philox_word((uint32_t)n, (uint32_t)(n >> 32), stream,
-                             (uint32_t)RANDOM_SAMPLE << 8 | code / 4, seed, (int)(code % 4));
-    float u = ((float)(r >> 9) + 0.5f) * 0x1p-23f;
-    return -logf(-logf(u));
+    uint32_t r[4];
+    philox_block(r, (uint32_t)n, (uint32_t)(n >> 32), stream,
+                 (uint32_t)RANDOM_SAMPLE << 8 | code / 4, seed);
+    return gumbel_of(code % 4 == 0 ? r[0] : code % 4 == 1 ? r[1] : code % 4 == 2 ? r[2] : r[3]);
 }
 
 /* Is this thread's code in the smallest set whose probability reaches top_p? The least probability

@@ -10,8 +10,11 @@
 #include <cuda_runtime.h>
 
 #include <stdint.h>
+#include <string.h>
+#include <time.h>
 
 #define GPU_DEV static inline
+#define GPU_PARAM const
 
 #define GPU_SMEM(T, name) T *name = reinterpret_cast<T *>(shim_self->block->shared)
 
@@ -92,6 +95,31 @@ GPU_DEV float gpu_log2(float x)
 GPU_DEV float gpu_rcp(float x)
 {
     return 1.0f / x;
+}
+
+/* --- numbers of half precision ---------------------------------------------------------------- */
+
+GPU_DEV uint32_t gpu_half2(float low, float high)
+{
+    const __half2 v = __floats2half2_rn(low, high);
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+GPU_DEV uint4 gpu_ld_stream(const uint4 *p)
+{
+    return *p;
+}
+
+/* Of the only clock there is: nanoseconds. */
+GPU_DEV long long gpu_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
 /* --- asynchronous copies to shared memory ---------------------------------------------------- */

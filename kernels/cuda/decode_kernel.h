@@ -1,0 +1,215 @@
+/* The persistent kernel of the decode engine: see decode.h. */
+#ifndef HISS_KERNELS_CUDA_DECODE_KERNEL_H
+#define HISS_KERNELS_CUDA_DECODE_KERNEL_H
+
+#include "kernels/cuda/decode_sample.h"
+#include "kernels/cuda/decode_step.h"
+
+/* What a block is at work on. */
+struct decode_run {
+    int begin, end;       /* its tiers */
+    int *inputs, *labels; /* (rows), shared memory */
+    uint8_t *made;
+    double *nats; /* this warp's stream's; lanes have the same */
+    unsigned *flags;
+};
+
+CUDA_DEV unsigned decode_first_tick(const struct decode_launch &a, int tier)
+{
+    return a.start / a.tiers[tier].rate;
+}
+
+/* Tells another block that a count of this launch has reached n. All threads. */
+CUDA_DEV void decode_tell(unsigned *flag, unsigned n)
+{
+    __syncthreads();
+    if (threadIdx.x == 0)
+        gpu_st_release(flag, n);
+}
+
+/* Until it has. All threads. */
+CUDA_DEV void decode_await(const unsigned *flag, unsigned n)
+{
+    if (threadIdx.x == 0)
+        while (gpu_ld_acquire(flag) < n)
+            gpu_backoff();
+    __syncthreads();
+}
+
+/* The first step with products of the list that comes after tick `tick` of a tier. */
+CUDA_DEV int decode_follow(const struct decode_launch &a, const struct decode_run &run, int tier,
+                           unsigned tick)
+{
+    const bool deeper = tier + 1 < run.end && (tick + 1) % (unsigned)a.tiers[tier].pool == 0;
+    return a.tiers[deeper ? tier + 1 : run.begin].first_product;
+}
+
+/* Before a step that reads what another block makes. */
+CUDA_DEV void decode_before(const struct decode_block &c, const struct decode_run &run,
+                            const struct decode_step &s, int tier, unsigned tick)
+{
+    const struct decode_launch &a = *c.a;
+    unsigned *deeper = run.flags + 2 * (tier + 1); /* frames gathered for it, ticks it has done */
+    if (s.kind == DECODE_DOWN && tier == run.begin)
+        decode_await(deeper - 2, tick - decode_first_tick(a, tier) + 1);
+    if (s.kind != DECODE_EMIT || tier + 1 < run.end || tick % (unsigned)s.pool != 0)
+        return;
+    const int missing = (int)(tick / (unsigned)s.pool - (unsigned)s.up_shift) -
+                        (int)decode_first_tick(a, tier + 1) + 1;
+    if (missing > 0)
+        decode_await(deeper + 1, (unsigned)missing);
+}
+
+/* After a step that makes what another block reads. */
+CUDA_DEV void decode_after(const struct decode_block &c, const struct decode_run &run,
+                           const struct decode_step &s, int tier, unsigned tick)
+{
+    const struct decode_launch &a = *c.a;
+    const unsigned pool = (unsigned)s.pool;
+    unsigned *deeper = run.flags + 2 * (tier + 1);
+    if (s.kind == DECODE_UP && tier == run.begin)
+        decode_tell(deeper - 1, tick - decode_first_tick(a, tier) + 1);
+    if (s.kind == DECODE_GATHER && tier + 1 == run.end && tick % pool == pool - 1)
+        decode_tell(deeper, tick / pool - decode_first_tick(a, tier + 1) + 1);
+}
+
+/* One tick of a tier. */
+CUDA_DEV void decode_tick(const struct decode_block &c, const struct decode_run &run,
+                          struct decode_ahead &w, int tier, unsigned tick)
+{
+    const struct decode_tier &list = c.a->tiers[tier];
+    const int follow = decode_follow(*c.a, run, tier, tick);
+#pragma unroll 1
+    for (int i = list.first; i < list.first + list.n; i++) {
+        const struct decode_step &s = c.steps[i];
+        const bool passes = s.kind <= DECODE_EMIT || s.kind == DECODE_DOWN || s.kind == DECODE_UP;
+        if (passes)
+            decode_before(c, run, s, tier, tick);
+        if (s.kind >= DECODE_MIXER)
+            decode_work(c, w, s, c.steps[s.next >= 0 ? s.next : follow], tick);
+        else
+            decode_entries(c, s, run.inputs, run.labels, tick);
+        if (passes)
+            decode_after(c, run, s, tier, tick);
+    }
+}
+
+/* A sample's code from its logits. All threads. */
+CUDA_DEV void decode_sample(const struct decode_block &c, const struct decode_run &run, int t)
+{
+    const struct decode_launch &a = *c.a;
+    if (c.warp < c.streams)
+        decode_take(c, run.inputs, run.made, run.nats, c.warp, t);
+    if (a.logits)
+        for (int row = 0; row < c.rows; row++)
+            a.logits[(decode_index(c, row) * a.n_samples + t) * PLAN_CODES + threadIdx.x] =
+                c.logits[row * PLAN_CODES + (int)threadIdx.x];
+    if (a.clocks && blockIdx.x == 0 && threadIdx.x == 0)
+        a.clocks[t + 1] = gpu_clock();
+    __syncthreads();
+}
+
+/* All ticks of the block's tiers in this launch: of the outermost one by one, of a deeper one
+   whenever its frame is full. */
+CUDA_DEV void decode_ticks(const struct decode_block &c, const struct decode_run &run,
+                           struct decode_ahead &w)
+{
+    const struct decode_launch &a = *c.a;
+    const unsigned end = (a.start + (unsigned)a.n_samples) / a.tiers[run.begin].rate;
+    unsigned outer = decode_first_tick(a, run.begin), tick = outer;
+    int tier = run.begin;
+#pragma unroll 1
+    while (outer < end) {
+        const int t = (int)(tick - a.start);
+        if (tier == 0)
+            decode_noise(c, a.noise_n + (uint64_t)t);
+        decode_tick(c, run, w, tier, tick);
+        if (tier == 0)
+            decode_sample(c, run, t);
+        if (tier + 1 < run.end && (tick + 1) % (unsigned)a.tiers[tier].pool == 0) {
+            tick /= (unsigned)a.tiers[tier].pool;
+            tier++;
+        } else {
+            tick = ++outer;
+            tier = run.begin;
+        }
+    }
+}
+
+/* Where things are; steps and what rows begin with come into shared memory. All threads. */
+CUDA_DEV void decode_begin(struct decode_block &c, struct decode_run &run, char *shared)
+{
+    const struct decode_launch &a = *c.a;
+    const struct decode_shared &at = a.shared;
+    const int group = (int)blockIdx.x / a.n_parts, part = (int)blockIdx.x % a.n_parts;
+    c.x = reinterpret_cast<float *>(shared + at.x);
+    c.half = reinterpret_cast<uint16_t *>(shared + at.x_half);
+    c.raw = reinterpret_cast<float *>(shared + at.raw);
+    c.part = reinterpret_cast<float *>(shared + at.part);
+    c.sums = reinterpret_cast<float *>(shared + at.sums);
+    c.keep = reinterpret_cast<float *>(shared + at.keep);
+    c.logits = reinterpret_cast<float *>(shared + at.logits);
+    c.noise = reinterpret_cast<float *>(shared + at.noise);
+    c.steps = reinterpret_cast<const struct decode_step *>(shared + at.steps);
+    c.warp = (int)threadIdx.x / WARP;
+    c.lane = (int)threadIdx.x % WARP;
+    c.g = c.lane / 4;
+    c.i = c.lane % 4;
+    c.own = reinterpret_cast<uint16_t *>(shared + at.own) + c.warp * DECODE_GROUP * at.ld_own;
+    c.first_stream = group * a.group;
+    c.streams = a.n_streams - c.first_stream < a.group ? a.n_streams - c.first_stream : a.group;
+    c.rows = c.streams * (a.guided ? 2 : 1);
+    run.begin = a.part[part];
+    run.end = a.part[part + 1];
+    run.made = reinterpret_cast<uint8_t *>(shared + at.codes);
+    run.inputs = reinterpret_cast<int *>(shared + at.codes + DECODE_GROUP * DECODE_CODES);
+    run.labels = run.inputs + DECODE_GROUP;
+    run.flags = a.flags + group * a.n_tiers * 2;
+    for (int e = (int)threadIdx.x; e < at.steps / 4; e += DECODE_BLOCK)
+        reinterpret_cast<uint32_t *>(shared)[e] = 0;
+    for (int e = (int)threadIdx.x; e < a.n_steps * (int)(sizeof(struct decode_step) / 4);
+         e += DECODE_BLOCK)
+        reinterpret_cast<int *>(shared + at.steps)[e] = reinterpret_cast<const int *>(a.steps)[e];
+    __syncthreads();
+    if ((int)threadIdx.x < c.rows) {
+        const int64_t of = decode_index(c, (int)threadIdx.x);
+        run.inputs[threadIdx.x] = a.inputs[of];
+        run.labels[threadIdx.x] = a.labels[of];
+    }
+    __syncthreads();
+}
+
+static __global__ void __launch_bounds__(DECODE_BLOCK)
+    decode_kernel(GPU_PARAM struct decode_launch a)
+{
+    GPU_SMEM(char, shared);
+    struct decode_block c;
+    struct decode_run run;
+    struct decode_ahead w = {};
+    double nats = 0;
+    c.a = &a;
+    decode_begin(c, run, shared);
+    run.nats = &nats;
+    if (a.clocks && blockIdx.x == 0 && threadIdx.x == 0)
+        a.clocks[0] = gpu_clock();
+    if (a.nats && run.begin == 0 && c.warp < c.streams)
+        nats = a.nats[c.first_stream + c.warp];
+    const struct decode_step &first = c.steps[a.tiers[run.begin].first_product];
+    decode_fetch<DECODE_AHEAD_IN>(w.in, decode_fragments(c, first.in), decode_count(c, first.in));
+    decode_fetch<DECODE_AHEAD_MID>(w.mid, decode_fragments(c, first.mid),
+                                   decode_count(c, first.mid));
+    decode_fetch<DECODE_AHEAD_OUT>(w.out, decode_fragments(c, first.out),
+                                   decode_count(c, first.out));
+    decode_conv_fetch(c, w, first);
+    decode_ticks(c, run, w);
+    if (run.begin > 0)
+        return;
+    if (a.nats && c.warp < c.streams && c.lane == 0)
+        a.nats[c.first_stream + c.warp] = nats;
+    if ((int)threadIdx.x < c.rows) {
+        const int64_t of = decode_index(c, (int)threadIdx.x);
+        a.inputs[of] = (uint8_t)run.inputs[threadIdx.x];
+    }
+}
+
+#endif
