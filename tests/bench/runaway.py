@@ -1,9 +1,9 @@
 """When does a take run away? runaway.py DATA TAKE.wav
 
-Half seconds of the take are held against the recordings in DATA. One is off the road if it is
-noise: its zero crossings and its flatness in octaves are both beyond every half second of the
-louder half of DATA by half of what is left to white noise; or if nothing moves in it. Prints: seconds until the first 2 s
-that are all off (or the whole length), the part of half seconds that are off, and 1 if the take
+Half seconds of the take are held against the louder half of those in DATA. One is off the road if
+its zero crossings and its flatness in octaves are both above what 95 of a hundred of them have
+(noise), or if nothing moves in it though something does in all of DATA. Prints: seconds until the
+first 2 s that are all off (or the whole length), the part of half seconds that are off, and 1 if the take
 never ran away, else 0. What is measured here is not what the guard measures: it has no
 likelihoods, and the spectrum only in octaves.
 """
@@ -36,8 +36,7 @@ def halves(path):
 
 data = np.concatenate([halves(path) for path in sorted(glob.glob(sys.argv[1] + "/*.wav"))])
 loud = data[data[:, 0] >= np.median(data[:, 0])]
-crossings = (loud[:, 1].max() + 0.5) / 2
-flat = (loud[:, 2].max() + 1) / 2
+crossings, flat = np.quantile(loud[:, 1], 0.95), np.quantile(loud[:, 2], 0.95)
 take = halves(sys.argv[2])
 quiet = take[:, 0] < min(-75, data[:, 0].min())
 off = (take[:, 1] > crossings) & (take[:, 2] > flat) | quiet
