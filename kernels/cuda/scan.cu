@@ -4,10 +4,9 @@
  */
 #include "kernels/cuda/scan_stage.h"
 
-/* A lane's march through n staged ticks from row `row` on, from zero: to the state left and the
-   product of the decays. */
+/* What each segment leaves from zero, and the product of its decays. */
 template <class K>
-static __global__ void __launch_bounds__(SCAN_THREADS)
+static __global__ void __launch_bounds__(SCAN_THREADS, 4)
     scan_ends_kernel(struct scan_args a, struct scan_segments seg)
 {
     GPU_SMEM(float, u);
@@ -16,30 +15,32 @@ static __global__ void __launch_bounds__(SCAN_THREADS)
     const int64_t b = blockIdx.z, begin = blockIdx.y * seg.ticks;
     const int64_t end = begin + seg.ticks < a.n_time ? begin + seg.ticks : a.n_time;
     struct scan_numbers<K> k;
-    float h[K::states][K::parts] = {}, product[K::states][K::parts] = {};
+    struct scan_product<K> product;
+    typename K::state h = {};
     scan_coef_read(k, lane, a);
-#pragma unroll
-    for (int r = 0; r < K::states; r++)
-        product[r][0] = 1.0f;
+    scan_product_begin(product);
     for (int64_t t0 = begin; t0 < end; t0 += SCAN_TICKS) {
         const int n = scan_ticks_of(end - t0);
         const int64_t row = b * a.n_time + t0;
         __syncthreads();
-        scan_stage<K>(u, dt, NULL, bc, a, NULL, row, n);
+        scan_stage<K, 8>({u, dt, NULL, NULL, bc}, a, NULL, row, n);
         __syncthreads();
 #pragma unroll 2
         for (int t = 0; t < n; t++) {
             const int at = t * K::channels + lane.channel;
-            const float delta = K::selective ? dt[at] : 1.0f;
+            float delta[K::many], in[K::many];
+            scan_pick_dt<K>(delta, dt, at);
+            scan_pick<K>(in, u, at);
             scan_fetch_b(k, scan_bc_row<K>(bc, a, row, t), lane, a.n_state);
             scan_decay(k, delta);
-            scan_advance(h, k, delta * u[at]);
-            scan_multiply<K>(product, k.a);
+            scan_advance(h, k, delta, in);
+            scan_product_tick(product, k, delta);
         }
     }
+    scan_product_end(product, k);
     const int64_t at = scan_segment_at(a, seg, b, blockIdx.y);
     scan_write<K>(seg.ends + at, h, lane, a);
-    scan_write<K>(seg.decays + at, product, lane, a);
+    scan_write<K>(seg.decays + at, product.a, lane, a);
 }
 
 enum { SCAN_CARRY = 8 }; /* segments read at once */
@@ -96,7 +97,7 @@ static void scan_carry(struct cuda_backend *cuda, const struct scan_args *a,
 /* The outputs of a segment, and the states that enter its chunks. The last one's block leaves the
    state. */
 template <class K>
-static __global__ void __launch_bounds__(SCAN_THREADS)
+static __global__ void __launch_bounds__(SCAN_THREADS, K::is_complex ? 3 : 4)
     scan_kernel(struct scan_args a, struct scan_segments seg)
 {
     GPU_SMEM(float, u);
@@ -109,7 +110,7 @@ static __global__ void __launch_bounds__(SCAN_THREADS)
     const float d = e < a.inner ? a.d[e] : 0.0f;
     float *state = a.state + b * a.ld_state;
     struct scan_numbers<K> k;
-    float h[K::states][K::parts];
+    typename K::state h;
     scan_coef_read(k, lane, a);
     scan_read<K>(h, seg.n > 1 ? seg.ends + scan_segment_at(a, seg, b, blockIdx.y) : state, lane, a);
     for (int64_t t0 = begin; t0 < end; t0 += SCAN_TICKS) {
@@ -120,33 +121,37 @@ static __global__ void __launch_bounds__(SCAN_THREADS)
             scan_write<K>(a.entering + chunk * a.inner * a.n_state * K::parts, h, lane, a);
         }
         __syncthreads();
-        scan_stage<K>(u, dt, NULL, bc, a, NULL, row, n);
+        scan_stage<K, 8>({u, dt, NULL, NULL, bc}, a, NULL, row, n);
         __syncthreads();
 #pragma unroll 2
         for (int t = 0; t < n; t++) {
             const int at = t * K::channels + lane.channel;
-            const float delta = K::selective ? dt[at] : 1.0f;
+            float delta[K::many], in[K::many];
+            scan_pick_dt<K>(delta, dt, at);
+            scan_pick<K>(in, u, at);
             const float *bc_row = scan_bc_row<K>(bc, a, row, t);
             scan_fetch_b(k, bc_row, lane, a.n_state);
             scan_fetch_c(k, bc_row, lane, a.n_state);
             scan_decay(k, delta);
-            scan_advance(h, k, delta * u[at]);
-            const float sum = scan_output<K>(h, k);
-            if (lane.state == 0)
-                s[at] = sum;
+            scan_advance(h, k, delta, in);
+            scan_output<K>(s, at, h, k, lane);
         }
         __syncthreads();
+        constexpr int batch = scan_share<K>::size < 8 ? scan_share<K>::size : 8;
+        for (int first = 0; first < scan_share<K>::size; first += batch) {
+            float z[batch];
 #pragma unroll
-        for (int j = 0; j < scan_share<K>::size; j++) {
-            const int i = (int)threadIdx.x + j * SCAN_THREADS, t = i / K::channels;
-            if (e >= a.inner || t >= n)
-                continue;
-            float y = s[i] + d * u[i];
-            if (a.z) {
-                const float z = a.z[(row + t) * a.ld_z + e];
-                y *= z * scan_sigmoid(z);
+            for (int j = 0; j < batch; j++) {
+                const int t = ((int)threadIdx.x + (first + j) * SCAN_THREADS) / K::channels;
+                z[j] = a.z && e < a.inner && t < n ? a.z[(row + t) * a.ld_z + e] : 0.0f;
             }
-            a.y[(row + t) * a.inner + e] = y;
+#pragma unroll
+            for (int j = 0; j < batch; j++) {
+                const int i = (int)threadIdx.x + (first + j) * SCAN_THREADS, t = i / K::channels;
+                const float gate = a.z ? z[j] * scan_sigmoid(z[j]) : 1.0f;
+                if (e < a.inner && t < n)
+                    a.y[(row + t) * a.inner + e] = (s[i] + d * u[i]) * gate;
+            }
         }
     }
     if (end == a.n_time)
@@ -155,10 +160,10 @@ static __global__ void __launch_bounds__(SCAN_THREADS)
 
 template <class K> static void scan_run(struct cuda_backend *cuda, const struct scan_args *a)
 {
-    struct scan_segments seg = scan_cut(a->n_batch, a->n_time, a->inner, a->n_state);
+    struct scan_segments seg = scan_cut(a);
     const int64_t size =
         a->n_batch * (int64_t)seg.n * a->inner * a->n_state * (a->complex_state ? 2 : 1);
-    const dim3 grid((unsigned)scan_groups(a->inner, a->n_state), (unsigned)seg.n,
+    const dim3 grid((unsigned)scan_groups(a->inner, a->n_state, a->complex_state), (unsigned)seg.n,
                     (unsigned)a->n_batch);
     if (seg.n > 1) {
         seg.ends = reinterpret_cast<float *>(cuda->scratch);
@@ -178,13 +183,13 @@ static void scan_run_width(struct cuda_backend *cuda, const struct scan_args *a)
 {
     switch (scan_lanes_of(a->n_state)) {
     case 4:
-        scan_run<scan_kind<Selective, Complex, 4, 4>>(cuda, a);
+        scan_run<scan_kind<Selective, Complex, 4, 4, scan_many_of(4, Complex)>>(cuda, a);
         break;
     case 16:
-        scan_run<scan_kind<Selective, Complex, 4, 16>>(cuda, a);
+        scan_run<scan_kind<Selective, Complex, 4, 16, 1>>(cuda, a);
         break;
     default:
-        scan_run<scan_kind<Selective, Complex, 8, 32>>(cuda, a);
+        scan_run<scan_kind<Selective, Complex, 8, 32, 1>>(cuda, a);
     }
 }
 

@@ -1,9 +1,9 @@
 /*
  * What the scan and its backward share: the recurrence of a block's channels, tick by tick.
  *
- * A block is 128 threads: L lanes a channel, each with R states in registers, so 128/L channels and
- * at most R L states. Activations of SCAN_TICKS ticks are staged in shared memory, as rows of
- * channels; what a channel's lanes find is added by shuffles.
+ * A block is 128 threads: L lanes, each with R states of the same W channels in registers, so
+ * 128 W/L channels and at most R L states. Activations of SCAN_TICKS ticks are staged in shared
+ * memory, as rows of channels; what a channel's lanes find is added by shuffles.
  *
  * Time is cut into segments, which different blocks march through, or a small batch would leave
  * most of the device idle. A segment is marched through from zero first, for the state it leaves
@@ -24,24 +24,30 @@ enum {
     SCAN_WARPS = 4,
     SCAN_TICKS = CUDA_SCAN_CHUNK, /* staged at once */
     SCAN_STATES_MAX = 256,
-    SCAN_BLOCKS = 1024, /* wanted in a launch: constant, or a result would depend on the device */
-    SCAN_SEGMENTS_MAX = 128,
+    SCAN_BLOCKS = 768, /* wanted in a launch: constant, or a result would depend on the device */
+    SCAN_SEGMENTS_MAX = 512,
 };
 
 /* The numbers of one compiled scan. */
-template <bool Selective, bool Complex, int R, int L> struct scan_kind {
+template <bool Selective, bool Complex, int R, int L, int W> struct scan_kind {
     static constexpr bool selective = Selective, is_complex = Complex;
-    static constexpr int states = R, lanes = L; /* a lane's, a channel's */
+    static constexpr int states = R, lanes = L;      /* a lane's of a channel, a channel's */
+    static constexpr int many = W;                   /* channels of a lane */
+    static constexpr int shared = Selective ? 1 : W; /* how often a lane has B and C */
     static constexpr int parts = Complex ? 2 : 1;
     static constexpr int step = (Selective ? 1 : 3) * parts; /* coefficients of a state */
     static constexpr int width = R * L;                      /* states with the idle ones */
-    static constexpr int channels = SCAN_THREADS / L;        /* of a block */
+    static constexpr int channels = SCAN_THREADS / L * W;    /* of a block */
     static constexpr int tile = SCAN_TICKS * channels;       /* floats of staged activations */
     /* B and C of the widest do not fit beside the rest: read where they are */
     static constexpr bool staged = Selective && L < 32;
     static constexpr int bc = 2 * parts * width; /* floats of a staged row of B and C */
     static constexpr int bc_size = staged ? SCAN_TICKS * bc : 0;
-    static constexpr int sub = 32 / (R * parts); /* ticks whose states the backward has at once */
+    static constexpr int sub =
+        32 / (R * parts * W);                 /* ticks whose states the backward has at once */
+    static constexpr int own = R * parts * W; /* floats of a lane's state */
+    typedef float state[W][R][parts];
+    typedef float sums[W][R][step];
 };
 
 static inline int scan_step_of(bool selective, bool is_complex)
@@ -61,15 +67,22 @@ struct scan_segments {
     float *decays; /* (B, n, E, N[,2]): product of the decays */
 };
 
-static inline int64_t scan_groups(int inner, int n_state)
+/* Channels of a lane: two where the state is real and small, for they share B, C and shuffles. */
+static constexpr int scan_many_of(int lanes, bool is_complex)
 {
-    return cuda_blocks(inner, SCAN_THREADS / scan_lanes_of(n_state));
+    return lanes == 4 && !is_complex ? 2 : 1;
 }
 
-static inline struct scan_segments scan_cut(int n_batch, int64_t n_time, int inner, int n_state)
+static inline int64_t scan_groups(int inner, int n_state, bool is_complex)
 {
-    const int64_t blocks = n_batch * scan_groups(inner, n_state);
-    const int64_t chunks = cuda_blocks(n_time, CUDA_SCAN_CHUNK);
+    const int lanes = scan_lanes_of(n_state);
+    return cuda_blocks(inner, SCAN_THREADS / lanes * scan_many_of(lanes, is_complex));
+}
+
+static inline struct scan_segments scan_cut(const struct scan_args *a)
+{
+    const int64_t blocks = a->n_batch * scan_groups(a->inner, a->n_state, a->complex_state);
+    const int64_t chunks = cuda_blocks(a->n_time, CUDA_SCAN_CHUNK);
     int64_t n = cuda_min(cuda_blocks(SCAN_BLOCKS, blocks), SCAN_SEGMENTS_MAX);
     n = cuda_max(cuda_min(n, chunks / 2), 1); /* one chunk is too little to be marched twice */
     const int64_t length = cuda_blocks(chunks, n);
@@ -83,14 +96,15 @@ static inline int64_t scan_segments_most(const struct layer *layer, int n_batch,
 {
     const int64_t chunks = cuda_blocks(n_time, CUDA_SCAN_CHUNK);
     return cuda_min(n_batch * chunks,
-                    SCAN_BLOCKS / scan_groups(layer->inner, layer->n_state) + n_batch + 1);
+                    SCAN_BLOCKS / scan_groups(layer->inner, layer->n_state, layer->complex_state) +
+                        n_batch + 1);
 }
 
 /* --- a lane ----------------------------------------------------------------------------------- */
 
 struct scan_lane {
-    int state;   /* its place among the channel's lanes */
-    int channel; /* of the block */
+    int state;   /* its place among the channels' lanes */
+    int channel; /* its first, of the block */
     int e;       /* of all; may be beyond the last: such lanes work on zeros */
     int n0;      /* its first state; may be beyond the last too */
 };
@@ -99,7 +113,7 @@ template <class K> CUDA_DEV struct scan_lane scan_lane_of(void)
 {
     struct scan_lane lane;
     lane.state = (int)threadIdx.x % K::lanes;
-    lane.channel = (int)threadIdx.x / K::lanes;
+    lane.channel = (int)threadIdx.x / K::lanes * K::many;
     lane.e = (int)blockIdx.x * K::channels + lane.channel;
     lane.n0 = lane.state * K::states;
     return lane;
@@ -112,37 +126,87 @@ CUDA_DEV int64_t scan_segment_at(const struct scan_args &a, const struct scan_se
     return (b * seg.n + segment) * a.inner * a.n_state * (a.complex_state ? 2 : 1);
 }
 
-/* A lane's states from (E, N[,2]) floats, and back. */
-template <class K>
-CUDA_DEV void scan_read(float (&h)[K::states][K::parts], const float *from, struct scan_lane lane,
-                        const struct scan_args &a)
+/* Whether a lane's states of a channel lie at `x` as whole quads. */
+template <class K> CUDA_DEV bool scan_quads(const float *x, const struct scan_args &a)
+{
+    return K::states * K::parts % 4 == 0 && a.n_state * K::parts % 4 == 0 &&
+           a.n_state == K::width && (uintptr_t)x % 16 == 0;
+}
+
+/* Float i of a lane's state. */
+template <class K> CUDA_DEV float &scan_float(typename K::state &h, int i)
+{
+    return h[i / (K::states * K::parts)][i / K::parts % K::states][i % K::parts];
+}
+
+template <class K> CUDA_DEV void scan_copy(typename K::state &to, typename K::state &from)
 {
 #pragma unroll
-    for (int r = 0; r < K::states; r++)
+    for (int i = 0; i < K::own; i++)
+        scan_float<K>(to, i) = scan_float<K>(from, i);
+}
+
+/* A lane's states from (E, N[,2]) floats, and back. */
+template <class K>
+CUDA_DEV void scan_read(typename K::state &h, const float *from, struct scan_lane lane,
+                        const struct scan_args &a)
+{
+    const bool quads = scan_quads<K>(from, a);
 #pragma unroll
-        for (int p = 0; p < K::parts; p++)
-            h[r][p] = lane.e < a.inner && lane.n0 + r < a.n_state
-                          ? from[((int64_t)lane.e * a.n_state + lane.n0 + r) * K::parts + p]
-                          : 0.0f;
+    for (int w = 0; w < K::many; w++) {
+        const bool live = lane.e + w < a.inner;
+        const float *row = from + ((int64_t)(lane.e + w) * a.n_state + lane.n0) * K::parts;
+        if (quads) {
+#pragma unroll
+            for (int i = 0; i < K::states * K::parts; i += 4) {
+                const float4 v = live ? *reinterpret_cast<const float4 *>(row + i)
+                                      : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                h[w][i / K::parts][i % K::parts] = v.x;
+                h[w][(i + 1) / K::parts][(i + 1) % K::parts] = v.y;
+                h[w][(i + 2) / K::parts][(i + 2) % K::parts] = v.z;
+                h[w][(i + 3) / K::parts][(i + 3) % K::parts] = v.w;
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < K::states * K::parts; i++)
+                h[w][i / K::parts][i % K::parts] =
+                    live && lane.n0 + i / K::parts < a.n_state ? row[i] : 0.0f;
+        }
+    }
 }
 
 template <class K>
-CUDA_DEV void scan_write(float *to, const float (&h)[K::states][K::parts], struct scan_lane lane,
+CUDA_DEV void scan_write(float *to, const typename K::state &h, struct scan_lane lane,
                          const struct scan_args &a)
 {
+    const bool quads = scan_quads<K>(to, a);
 #pragma unroll
-    for (int r = 0; r < K::states; r++)
+    for (int w = 0; w < K::many; w++) {
+        const bool live = lane.e + w < a.inner;
+        float *row = to + ((int64_t)(lane.e + w) * a.n_state + lane.n0) * K::parts;
+        if (quads) {
 #pragma unroll
-        for (int p = 0; p < K::parts; p++)
-            if (lane.e < a.inner && lane.n0 + r < a.n_state)
-                to[((int64_t)lane.e * a.n_state + lane.n0 + r) * K::parts + p] = h[r][p];
+            for (int i = 0; i < K::states * K::parts; i += 4)
+                if (live)
+                    *reinterpret_cast<float4 *>(row + i) =
+                        make_float4(h[w][i / K::parts][i % K::parts],
+                                    h[w][(i + 1) / K::parts][(i + 1) % K::parts],
+                                    h[w][(i + 2) / K::parts][(i + 2) % K::parts],
+                                    h[w][(i + 3) / K::parts][(i + 3) % K::parts]);
+        } else {
+#pragma unroll
+            for (int i = 0; i < K::states * K::parts; i++)
+                if (live && lane.n0 + i / K::parts < a.n_state)
+                    row[i] = h[w][i / K::parts][i % K::parts];
+        }
+    }
 }
 
 /* A lane's numbers at a tick. Those of a static mixer never change. */
 template <class K> struct scan_numbers {
-    float pole[K::states][K::parts]; /* A in units of coef's rows; selective */
-    float a[K::states][K::parts];    /* decay */
-    float b[K::parts][K::states], c[K::parts][K::states];
+    typename K::state pole; /* A in units of coef's rows; selective */
+    typename K::state a;    /* decay */
+    float b[K::shared][K::parts][K::states], c[K::shared][K::parts][K::states];
 };
 
 template <class K>
@@ -150,20 +214,22 @@ CUDA_DEV void scan_coef_read(struct scan_numbers<K> &k, struct scan_lane lane,
                              const struct scan_args &a)
 {
 #pragma unroll
-    for (int r = 0; r < K::states; r++) {
-        const bool live = lane.e < a.inner && lane.n0 + r < a.n_state;
-        const float *row = a.coef + ((int64_t)lane.e * a.n_state + lane.n0 + r) * K::step;
+    for (int w = 0; w < K::many; w++)
 #pragma unroll
-        for (int p = 0; p < K::parts; p++) {
-            if constexpr (K::selective) {
-                k.pole[r][p] = live ? row[p] : 0.0f;
-            } else {
-                k.a[r][p] = live ? row[p] : 0.0f;
-                k.b[p][r] = live ? row[K::parts + p] : 0.0f;
-                k.c[p][r] = live ? row[2 * K::parts + p] : 0.0f;
+        for (int r = 0; r < K::states; r++) {
+            const bool live = lane.e + w < a.inner && lane.n0 + r < a.n_state;
+            const float *row = a.coef + ((int64_t)(lane.e + w) * a.n_state + lane.n0 + r) * K::step;
+#pragma unroll
+            for (int p = 0; p < K::parts; p++) {
+                if constexpr (K::selective) {
+                    k.pole[w][r][p] = live ? row[p] : 0.0f;
+                } else {
+                    k.a[w][r][p] = live ? row[p] : 0.0f;
+                    k.b[w][p][r] = live ? row[K::parts + p] : 0.0f;
+                    k.c[w][p][r] = live ? row[2 * K::parts + p] : 0.0f;
+                }
             }
         }
-    }
 }
 
 /* Array `which` of a row of bc, of a lane's states. */
@@ -194,7 +260,7 @@ CUDA_DEV void scan_fetch_b(struct scan_numbers<K> &k, const float *row, struct s
     if constexpr (K::selective)
 #pragma unroll
         for (int p = 0; p < K::parts; p++)
-            scan_fetch<K>(k.b[p], row, p, lane, n_state);
+            scan_fetch<K>(k.b[0][p], row, p, lane, n_state);
 }
 
 template <class K>
@@ -204,7 +270,31 @@ CUDA_DEV void scan_fetch_c(struct scan_numbers<K> &k, const float *row, struct s
     if constexpr (K::selective)
 #pragma unroll
         for (int p = 0; p < K::parts; p++)
-            scan_fetch<K>(k.c[p], row, K::parts + p, lane, n_state);
+            scan_fetch<K>(k.c[0][p], row, K::parts + p, lane, n_state);
+}
+
+/* A tile's entries of a lane's channels at a tick. */
+template <class K> CUDA_DEV void scan_pick(float (&to)[K::many], const float *tile, int at)
+{
+    if constexpr (K::many == 2) {
+        const float2 v = *reinterpret_cast<const float2 *>(tile + at);
+        to[0] = v.x;
+        to[1] = v.y;
+    } else {
+        to[0] = tile[at];
+    }
+}
+
+/* dt at a tick; 1 if it is static. */
+template <class K> CUDA_DEV void scan_pick_dt(float (&dt)[K::many], const float *tile, int at)
+{
+    if constexpr (K::selective) {
+        scan_pick<K>(dt, tile, at);
+    } else {
+#pragma unroll
+        for (int w = 0; w < K::many; w++)
+            dt[w] = 1.0f;
+    }
 }
 
 /* Sine and cosine of q quarter turns, |q| < 2^22, 1e-7 absolute: in this unit nothing is lost by
@@ -225,83 +315,155 @@ CUDA_DEV void scan_sincos_quarter(float q, float *sine, float *cosine)
     *cosine = (quadrant + 1) & 2 ? -y : y;
 }
 
-/* k.a = exp(dt A). */
-template <class K> CUDA_DEV void scan_decay(struct scan_numbers<K> &k, float dt)
+/* a = exp(dt A). */
+template <class K>
+CUDA_DEV void scan_power(typename K::state &a, const typename K::state &pole,
+                         const float (&dt)[K::many])
 {
-    if constexpr (K::selective)
+#pragma unroll
+    for (int w = 0; w < K::many; w++)
 #pragma unroll
         for (int r = 0; r < K::states; r++) {
-            const float size = exp2f(dt * k.pole[r][0]);
+            const float size = gpu_exp2(dt[w] * pole[w][r][0]);
             if constexpr (K::is_complex) {
                 float sine, cosine;
-                scan_sincos_quarter(dt * k.pole[r][1], &sine, &cosine);
-                k.a[r][0] = size * cosine;
-                k.a[r][1] = size * sine;
+                scan_sincos_quarter(dt[w] * pole[w][r][1], &sine, &cosine);
+                a[w][r][0] = size * cosine;
+                a[w][r][1] = size * sine;
             } else {
-                k.a[r][0] = size;
+                a[w][r][0] = size;
             }
         }
 }
 
-/* h = a h. */
-template <class K>
-CUDA_DEV void scan_multiply(float (&h)[K::states][K::parts], const float (&a)[K::states][K::parts])
+template <class K> CUDA_DEV void scan_decay(struct scan_numbers<K> &k, const float (&dt)[K::many])
 {
-#pragma unroll
-    for (int r = 0; r < K::states; r++)
-        if constexpr (K::is_complex) {
-            const float re = a[r][0] * h[r][0] - a[r][1] * h[r][1];
-            h[r][1] = a[r][0] * h[r][1] + a[r][1] * h[r][0];
-            h[r][0] = re;
-        } else {
-            h[r][0] *= a[r][0];
-        }
+    if constexpr (K::selective)
+        scan_power<K>(k.a, k.pole, dt);
 }
 
-/* h = a h + b in. */
+/* h = a h. */
+template <class K> CUDA_DEV void scan_multiply(typename K::state &h, const typename K::state &a)
+{
+#pragma unroll
+    for (int w = 0; w < K::many; w++)
+#pragma unroll
+        for (int r = 0; r < K::states; r++)
+            if constexpr (K::is_complex) {
+                const float re = a[w][r][0] * h[w][r][0] - a[w][r][1] * h[w][r][1];
+                h[w][r][1] = a[w][r][0] * h[w][r][1] + a[w][r][1] * h[w][r][0];
+                h[w][r][0] = re;
+            } else {
+                h[w][r][0] *= a[w][r][0];
+            }
+}
+
+/* h = a h + b dt u. */
 template <class K>
-CUDA_DEV void scan_advance(float (&h)[K::states][K::parts], const struct scan_numbers<K> &k,
-                           float in)
+CUDA_DEV void scan_advance(typename K::state &h, const struct scan_numbers<K> &k,
+                           const float (&dt)[K::many], const float (&u)[K::many])
 {
     scan_multiply<K>(h, k.a);
 #pragma unroll
-    for (int r = 0; r < K::states; r++)
+    for (int w = 0; w < K::many; w++)
 #pragma unroll
-        for (int p = 0; p < K::parts; p++)
-            h[r][p] += in * k.b[p][r];
+        for (int r = 0; r < K::states; r++)
+#pragma unroll
+            for (int p = 0; p < K::parts; p++)
+                h[w][r][p] += dt[w] * u[w] * k.b[K::selective ? 0 : w][p][r];
 }
 
 /* g = conj(a) g. */
-template <class K>
-CUDA_DEV void scan_go_back(float (&g)[K::states][K::parts], const float (&a)[K::states][K::parts])
+template <class K> CUDA_DEV void scan_go_back(typename K::state &g, const typename K::state &a)
 {
 #pragma unroll
-    for (int r = 0; r < K::states; r++)
-        if constexpr (K::is_complex) {
-            const float re = a[r][0] * g[r][0] + a[r][1] * g[r][1];
-            g[r][1] = a[r][0] * g[r][1] - a[r][1] * g[r][0];
-            g[r][0] = re;
-        } else {
-            g[r][0] *= a[r][0];
-        }
+    for (int w = 0; w < K::many; w++)
+#pragma unroll
+        for (int r = 0; r < K::states; r++)
+            if constexpr (K::is_complex) {
+                const float re = a[w][r][0] * g[w][r][0] + a[w][r][1] * g[w][r][1];
+                g[w][r][1] = a[w][r][0] * g[w][r][1] - a[w][r][1] * g[w][r][0];
+                g[w][r][0] = re;
+            } else {
+                g[w][r][0] *= a[w][r][0];
+            }
 }
 
-/* sum_n C h of the channel, 2 Re of it if complex, known to all its lanes. All lanes of the warp
-   take part. */
-template <class K>
-CUDA_DEV float scan_output(const float (&h)[K::states][K::parts], const struct scan_numbers<K> &k)
+/* The product of the decays of the ticks marched through: of a selective mixer with real state it
+   is the decay of the sum of their dt. */
+template <class K> struct scan_product {
+    static constexpr bool summed = K::selective && !K::is_complex;
+    float dt[K::many];
+    typename K::state a;
+};
+
+template <class K> CUDA_DEV void scan_product_begin(struct scan_product<K> &product)
 {
-    float s = 0.0f;
 #pragma unroll
-    for (int r = 0; r < K::states; r++) {
-        s += k.c[0][r] * h[r][0];
-        if constexpr (K::is_complex)
-            s -= k.c[1][r] * h[r][1];
+    for (int w = 0; w < K::many; w++) {
+        product.dt[w] = 0.0f;
+#pragma unroll
+        for (int i = 0; i < K::states * K::parts; i++)
+            product.a[w][i / K::parts][i % K::parts] = i % K::parts ? 0.0f : 1.0f;
     }
+}
+
+template <class K>
+CUDA_DEV void scan_product_tick(struct scan_product<K> &product, const struct scan_numbers<K> &k,
+                                const float (&dt)[K::many])
+{
+    if constexpr (scan_product<K>::summed) {
 #pragma unroll
-    for (int lanes = K::lanes / 2; lanes > 0; lanes /= 2)
-        s += __shfl_xor_sync((unsigned)ALL_LANES, s, lanes);
-    return K::is_complex ? 2.0f * s : s;
+        for (int w = 0; w < K::many; w++)
+            product.dt[w] += dt[w];
+    } else {
+        scan_multiply<K>(product.a, k.a);
+    }
+}
+
+template <class K>
+CUDA_DEV void scan_product_end(struct scan_product<K> &product, const struct scan_numbers<K> &k)
+{
+    if constexpr (scan_product<K>::summed)
+        scan_power<K>(product.a, k.pole, product.dt);
+}
+
+/* V values of each of the channels' lanes, O, O/2, ... 1 apart, summed over them: lane i is left
+   with the sum of value i V / (2 O), in v[0]. All lanes of the warp take part. */
+template <int V, int O> CUDA_DEV void scan_sum_lanes(float *v)
+{
+    if constexpr (O > 0 && V > 1) {
+        const bool upper = threadIdx.x & O;
+#pragma unroll
+        for (int i = 0; i < V / 2; i++) {
+            const float mine = upper ? v[i + V / 2] : v[i];
+            const float other = upper ? v[i] : v[i + V / 2];
+            v[i] = mine + __shfl_xor_sync((unsigned)ALL_LANES, other, O);
+        }
+        scan_sum_lanes<V / 2, O / 2>(v);
+    } else if constexpr (O > 0) {
+        v[0] += __shfl_xor_sync((unsigned)ALL_LANES, v[0], O);
+        scan_sum_lanes<1, O / 2>(v);
+    }
+}
+
+/* tile[at ..] = sum_n C h of a lane's channels, 2 Re of it if complex. */
+template <class K>
+CUDA_DEV void scan_output(float *tile, int at, const typename K::state &h,
+                          const struct scan_numbers<K> &k, struct scan_lane lane)
+{
+    float s[K::many] = {};
+#pragma unroll
+    for (int w = 0; w < K::many; w++)
+#pragma unroll
+        for (int r = 0; r < K::states; r++) {
+            s[w] += k.c[K::selective ? 0 : w][0][r] * h[w][r][0];
+            if constexpr (K::is_complex)
+                s[w] -= k.c[K::selective ? 0 : w][1][r] * h[w][r][1];
+        }
+    scan_sum_lanes<K::many, K::lanes / 2>(s);
+    if (lane.state % (K::lanes / K::many) == 0)
+        tile[at + lane.state / (K::lanes / K::many)] = K::parts * s[0];
 }
 
 #endif

@@ -14,7 +14,7 @@
 
 /* The gradient that each segment sends to the one before it, if none comes from behind. */
 template <class K>
-static __global__ void __launch_bounds__(SCAN_THREADS)
+static __global__ void __launch_bounds__(SCAN_THREADS, 4)
     scan_back_ends_kernel(struct scan_args a, struct scan_segments seg, const float *dy)
 {
     GPU_SMEM(float, q);
@@ -23,36 +23,41 @@ static __global__ void __launch_bounds__(SCAN_THREADS)
     const int64_t b = blockIdx.z, begin = blockIdx.y * seg.ticks;
     const int64_t end = begin + seg.ticks < a.n_time ? begin + seg.ticks : a.n_time;
     struct scan_numbers<K> k;
-    float g[K::states][K::parts] = {}, product[K::states][K::parts] = {};
+    struct scan_product<K> product;
+    typename K::state g = {};
     scan_coef_read(k, lane, a);
-#pragma unroll
-    for (int r = 0; r < K::states; r++)
-        product[r][0] = 1.0f;
+    scan_product_begin(product);
     for (int64_t t0 = (end - 1) / SCAN_TICKS * SCAN_TICKS; t0 >= begin; t0 -= SCAN_TICKS) {
         const int n = scan_ticks_of(end - t0);
         const int64_t row = b * a.n_time + t0;
         __syncthreads();
-        scan_stage<K>(NULL, dt, q, bc, a, dy, row, n);
+        scan_stage<K, 8>({NULL, dt, q, NULL, bc}, a, dy, row, n);
         __syncthreads();
 #pragma unroll 2
         for (int t = n - 1; t >= 0; t--) {
             const int at = t * K::channels + lane.channel;
-            const float qt = K::parts * q[at];
+            float delta[K::many], qt[K::many];
+            scan_pick_dt<K>(delta, dt, at);
+            scan_pick<K>(qt, q, at);
             scan_fetch_c(k, scan_bc_row<K>(bc, a, row, t), lane, a.n_state);
-            scan_decay(k, K::selective ? dt[at] : 1.0f);
+            scan_decay(k, delta);
 #pragma unroll
-            for (int r = 0; r < K::states; r++) {
-                g[r][0] += qt * k.c[0][r];
-                if constexpr (K::is_complex)
-                    g[r][1] -= qt * k.c[1][r];
-            }
+            for (int w = 0; w < K::many; w++)
+#pragma unroll
+                for (int r = 0; r < K::states; r++) {
+                    const int shared = K::selective ? 0 : w;
+                    g[w][r][0] += K::parts * qt[w] * k.c[shared][0][r];
+                    if constexpr (K::is_complex)
+                        g[w][r][1] -= K::parts * qt[w] * k.c[shared][1][r];
+                }
             scan_go_back<K>(g, k.a);
-            scan_multiply<K>(product, k.a);
+            scan_product_tick(product, k, delta);
         }
     }
+    scan_product_end(product, k);
     const int64_t at = scan_segment_at(a, seg, b, blockIdx.y);
     scan_write<K>(seg.ends + at, g, lane, a);
-    scan_write<K>(seg.decays + at, product, lane, a);
+    scan_write<K>(seg.decays + at, product.a, lane, a);
 }
 
 /* --- the kernel ------------------------------------------------------------------------------- */
@@ -62,26 +67,27 @@ struct scan_channel_sums {
     float d, bias;
 };
 
-/* Gradients of the activations of n ticks, from what the lanes found. */
+/* Gradients of the activations of a stretch from staged tick t0 on, of n staged ticks, from what
+   the lanes found. */
 template <class K>
-CUDA_DEV void scan_store_chunk(const float *smem, const struct scan_backward_args &a,
-                               struct scan_channel_sums &sums, int64_t row, int n)
+CUDA_DEV void scan_store_stretch(const float *smem, const struct scan_backward_args &a,
+                                 struct scan_channel_sums &sums, int64_t row, int t0, int n)
 {
     typedef scan_back_smem<K> M;
     const struct scan_args &f = a.forward;
     const int e = (int)blockIdx.x * K::channels + (int)threadIdx.x % K::channels;
     if (e >= f.inner)
         return;
-    const float d = f.d[e];
+    const float d = f.d[e]; /* near by: no register holds it between the stretches */
 #pragma unroll
-    for (int j = 0; j < scan_share<K>::size; j++) {
-        const int i = (int)threadIdx.x + j * SCAN_THREADS;
-        if (i / K::channels >= n)
+    for (int i = (int)threadIdx.x; i < M::found_size; i += SCAN_THREADS) {
+        const int tick = t0 + i / K::channels, staged = t0 * K::channels + i;
+        if (tick >= n)
             continue;
-        const int64_t t = row + i / K::channels, at = t * f.inner + e;
-        const float u = smem[M::u + i], q = smem[M::q + i], input = smem[M::input + i];
+        const int64_t t = row + tick, at = t * f.inner + e;
+        const float u = smem[M::u + staged], q = smem[M::q + staged], input = smem[M::input + i];
         if constexpr (K::selective) {
-            const float dt = smem[M::dt + i];
+            const float dt = smem[M::dt + staged];
             /* softplus' slope 1/(1 + e^-x) is 1 - e^-dt */
             const float ddt = (input * u + smem[M::pole + i]) * -expm1f(-dt);
             a.du[at] = input * dt + d * q;
@@ -91,30 +97,30 @@ CUDA_DEV void scan_store_chunk(const float *smem, const struct scan_backward_arg
             a.du[at] = input + d * q;
         }
         sums.d += q * u;
-        if (f.z) {
-            const float z = f.z[t * f.ld_z + e], sigmoid = scan_sigmoid(z);
-            a.dz[t * a.ld_dz + e] =
-                a.dy[at] * (smem[M::s + i] + d * u) * (sigmoid + z * sigmoid * (1.0f - sigmoid));
-        }
+        if (f.z)
+            a.dz[t * a.ld_dz + e] = smem[M::gate + staged] * (smem[M::s + i] + d * u);
     }
 }
 
 /* The block's row of parameter gradients. */
 template <class K>
-CUDA_DEV void scan_store_sums(float *smem, float *to, const float (&dcoef)[K::states][K::step],
+CUDA_DEV void scan_store_sums(float *smem, float *to, const typename K::sums &dcoef,
                               struct scan_channel_sums sums, struct scan_lane lane,
                               const struct scan_args &a)
 {
     const int64_t size = (int64_t)a.inner * a.n_state * K::step;
 #pragma unroll
-    for (int r = 0; r < K::states; r++)
+    for (int w = 0; w < K::many; w++)
 #pragma unroll
-        for (int i = 0; i < K::step; i++) {
-            /* a selective tick's exponent is in units of ln 2 and quarter turns */
-            const float unit = !K::selective ? 1.0f : i == 0 ? SCAN_LN2 : SCAN_QUARTER;
-            if (lane.e < a.inner && lane.n0 + r < a.n_state)
-                to[((int64_t)lane.e * a.n_state + lane.n0 + r) * K::step + i] = dcoef[r][i] * unit;
-        }
+        for (int r = 0; r < K::states; r++)
+#pragma unroll
+            for (int i = 0; i < K::step; i++) {
+                /* a selective tick's exponent is in units of ln 2 and quarter turns */
+                const float unit = !K::selective ? 1.0f : i == 0 ? SCAN_LN2 : SCAN_QUARTER;
+                const int64_t at = (int64_t)(lane.e + w) * a.n_state + lane.n0 + r;
+                if (lane.e + w < a.inner && lane.n0 + r < a.n_state)
+                    to[at * K::step + i] = dcoef[w][r][i] * unit;
+            }
     __syncthreads();
     smem[threadIdx.x] = sums.d;
     smem[SCAN_THREADS + threadIdx.x] = sums.bias;
@@ -132,7 +138,7 @@ CUDA_DEV void scan_store_sums(float *smem, float *to, const float (&dcoef)[K::st
 }
 
 template <class K>
-static __global__ void __launch_bounds__(SCAN_THREADS)
+static __global__ void __launch_bounds__(SCAN_THREADS, K::is_complex || K::lanes > 4 ? 2 : 3)
     scan_backward_kernel(struct scan_backward_args a, struct scan_segments seg,
                          struct scan_sums sums)
 {
@@ -145,8 +151,13 @@ static __global__ void __launch_bounds__(SCAN_THREADS)
     const int64_t chunks = (f.n_time + SCAN_TICKS - 1) / SCAN_TICKS;
     float *dstate = a.dstate + b * f.ld_state;
     struct scan_numbers<K> k;
-    struct scan_channel_sums own = {0.0f, 0.0f};
-    float g[K::states][K::parts], dcoef[K::states][K::step] = {};
+    struct scan_channel_sums local;
+    struct scan_channel_sums &own =
+        M::holds_sums ? reinterpret_cast<struct scan_channel_sums *>(smem + M::sums)[threadIdx.x]
+                      : local;
+    typename K::state g;
+    typename K::sums dcoef = {};
+    own.d = own.bias = 0.0f;
     scan_coef_read(k, lane, f);
     scan_read<K>(g, seg.n > 1 ? seg.ends + scan_segment_at(f, seg, b, blockIdx.y) : dstate, lane,
                  f);
@@ -154,22 +165,21 @@ static __global__ void __launch_bounds__(SCAN_THREADS)
         const int n = scan_ticks_of(end - t0);
         const int64_t row = b * f.n_time + t0;
         const int64_t chunk = (b * chunks + t0 / SCAN_TICKS) * f.inner * f.n_state * K::parts;
-        float h[K::states][K::parts];
+        typename K::state h;
         __syncthreads();
-        scan_stage<K>(smem + M::u, smem + M::dt, smem + M::q, smem + M::bc, f, a.dy, row, n);
+        scan_stage<K, 4>({smem + M::u, smem + M::dt, smem + M::q, smem + M::gate, smem + M::bc}, f,
+                         a.dy, row, n);
         scan_read<K>(h, f.entering + chunk, lane, f);
         __syncthreads();
         scan_keep<K>(smem, h, k, f, lane, row, n);
         for (int t = (n - 1) / K::sub * K::sub; t >= 0; t -= K::sub) {
             scan_stretch_back<K>(smem, g, dcoef, k, f, lane, row, t, n);
-            if constexpr (K::selective) {
-                __syncthreads();
+            __syncthreads();
+            if constexpr (K::selective)
                 scan_store_dbc<K>(smem, f, sums, row, t, n);
-                __syncthreads();
-            }
+            scan_store_stretch<K>(smem, a, own, row, t, n);
+            __syncthreads();
         }
-        __syncthreads();
-        scan_store_chunk<K>(smem, a, own, row, n);
     }
     if (begin == 0)
         scan_write<K>(dstate, g, lane, f);
@@ -197,9 +207,9 @@ template <class K>
 static void scan_back_run(struct cuda_backend *cuda, const struct scan_backward_args *a)
 {
     const struct scan_args *f = &a->forward;
-    struct scan_segments seg = scan_cut(f->n_batch, f->n_time, f->inner, f->n_state);
+    struct scan_segments seg = scan_cut(f);
     const int64_t n_segments = (int64_t)f->n_batch * seg.n;
-    const int64_t groups = scan_groups(f->inner, f->n_state);
+    const int64_t groups = scan_groups(f->inner, f->n_state, f->complex_state);
     const int64_t states = n_segments * f->inner * f->n_state * K::parts;
     const int64_t n_coef = (int64_t)f->inner * f->n_state * K::step;
     const int64_t row = n_coef + 2 * f->inner, n_rows = f->n_batch * f->n_time;
@@ -245,7 +255,7 @@ static size_t scan_backward_workspace(const struct layer *layer, int n_batch, in
     const bool selective = layer->mixer == MIXER_SELECTIVE;
     const int parts = layer->complex_state ? 2 : 1;
     const int step = scan_step_of(selective, layer->complex_state);
-    const int64_t groups = scan_groups(layer->inner, layer->n_state);
+    const int64_t groups = scan_groups(layer->inner, layer->n_state, layer->complex_state);
     int64_t floats = scan_segments_most(layer, n_batch, n_time) * layer->inner *
                      (layer->n_state * (2 * parts + step) + 2);
     if (selective && groups > 1)
@@ -258,13 +268,13 @@ static void scan_back_run_width(struct cuda_backend *cuda, const struct scan_bac
 {
     switch (scan_lanes_of(a->forward.n_state)) {
     case 4:
-        scan_back_run<scan_kind<Selective, Complex, 4, 4>>(cuda, a);
+        scan_back_run<scan_kind<Selective, Complex, 4, 4, scan_many_of(4, Complex)>>(cuda, a);
         break;
     case 16:
-        scan_back_run<scan_kind<Selective, Complex, 4, 16>>(cuda, a);
+        scan_back_run<scan_kind<Selective, Complex, 4, 16, 1>>(cuda, a);
         break;
     default:
-        scan_back_run<scan_kind<Selective, Complex, 8, 32>>(cuda, a);
+        scan_back_run<scan_kind<Selective, Complex, 8, 32, 1>>(cuda, a);
     }
 }
 

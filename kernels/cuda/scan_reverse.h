@@ -30,84 +30,78 @@ template <int V, int O, int L> CUDA_DEV void scan_sum_channels(float *v)
     }
 }
 
-/* The sums of x and y over a channel's lanes: x's in its lower half, y's in its upper. */
-template <int L> CUDA_DEV float scan_sum_pair(float x, float y)
-{
-    const bool upper = threadIdx.x & (L / 2);
-    float sum = (upper ? y : x) + __shfl_xor_sync((unsigned)ALL_LANES, upper ? x : y, L / 2);
-#pragma unroll
-    for (int lanes = L / 4; lanes > 0; lanes /= 2)
-        sum += __shfl_xor_sync((unsigned)ALL_LANES, sum, lanes);
-    return sum;
-}
-
 static constexpr float SCAN_LN2 = 0.693147181f;
 static constexpr float SCAN_QUARTER = 1.57079633f; /* radians */
 
-/* A tick's own: its output's gradient, its dt, and what the state's input was multiplied by. */
-struct scan_tick {
-    float q, dt, in;
+/* A tick's own, of a lane's channels: its output's gradient, its dt, its input. */
+template <class K> struct scan_tick {
+    float q[K::many], dt[K::many], u[K::many];
 };
 
-/* What a lane finds at a tick. */
-struct scan_found {
-    float input; /* Re(G conj(B)) */
-    float pole;  /* Re(g conj(h_(t-1)) conj(A)) */
+/* What a lane finds at a tick: input Re(G conj(B)), then pole Re(g conj(h_(t-1)) conj(A)). */
+template <class K> struct scan_found {
+    float v[2 * K::many];
 };
 
 /* One tick back: g from the gradient of h_t without dy's share to that of h_(t-1). h: the state
    before the tick, now: after it. dcoef: sums over the ticks; dbc: Re dB, Im dB, Re dC, Im dC of
-   the lane's states; selective. */
+   the lane's states, summed over its channels; selective. */
 template <class K>
-CUDA_DEV struct scan_found
-scan_back(float (&g)[K::states][K::parts], float (&dcoef)[K::states][K::step], float *dbc,
-          const struct scan_numbers<K> &k, struct scan_tick tick,
-          const float (&h)[K::states][K::parts], const float (&now)[K::states][K::parts])
-{
-    const float q = K::parts * tick.q;
-    struct scan_found found = {0.0f, 0.0f};
-    float turn = 0.0f;
+CUDA_DEV struct scan_found<K> scan_back(typename K::state &g, typename K::sums &dcoef, float *dbc,
+                                        const struct scan_numbers<K> &k,
+                                        const struct scan_tick<K> &tick, const typename K::state &h,
+                                        const typename K::state &now) {
+    struct scan_found<K> found = {
+    };
 #pragma unroll
-    for (int r = 0; r < K::states; r++) {
-        /* the imaginary parts are 0, and go when compiled, if the state is real */
-        const float ar = k.a[r][0], ai = K::is_complex ? k.a[r][K::parts - 1] : 0.0f;
-        const float hr = h[r][0], hi = K::is_complex ? h[r][K::parts - 1] : 0.0f;
-        float gr = g[r][0] + q * k.c[0][r], gi = 0.0f;
-        found.input += gr * k.b[0][r];
-        if constexpr (K::is_complex) {
-            gi = g[r][1] - q * k.c[1][r];
-            found.input += gi * k.b[1][r];
-        }
-        const float br = ar * gr + ai * gi, bi = ar * gi - ai * gr;
-        const float values[2] = {gr * tick.in, gi * tick.in};
-        const float outputs[2] = {q * now[r][0], K::is_complex ? -q * now[r][K::parts - 1] : 0.0f};
-        if constexpr (K::selective) {
-            const float wr = br * hr + bi * hi, wi = bi * hr - br * hi;
-            found.pole += wr * k.pole[r][0];
-            dcoef[r][0] += wr * tick.dt;
+    for (int w = 0; w < K::many; w++) {
+        constexpr int last = K::parts - 1;
+        const int shared = K::selective ? 0 : w;
+        const float q = K::parts * tick.q[w], in = tick.dt[w] * tick.u[w];
+        float pole = 0.0f, turn = 0.0f;
+#pragma unroll
+        for (int r = 0; r < K::states; r++) {
+            /* the imaginary parts are 0, and go when compiled, if the state is real */
+            const float ar = k.a[w][r][0], ai = K::is_complex ? k.a[w][r][last] : 0.0f;
+            const float hr = h[w][r][0], hi = K::is_complex ? h[w][r][last] : 0.0f;
+            float gr = g[w][r][0] + q * k.c[shared][0][r], gi = 0.0f;
+            found.v[w] += gr * k.b[shared][0][r];
             if constexpr (K::is_complex) {
-                turn += wi * k.pole[r][1];
-                dcoef[r][1] += wi * tick.dt;
+                gi = g[w][r][1] - q * k.c[shared][1][r];
+                found.v[w] += gi * k.b[shared][1][r];
             }
+            const float br = ar * gr + ai * gi, bi = ar * gi - ai * gr;
+            const float values[2] = {gr, gi};
+            const float outputs[2] = {now[w][r][0], K::is_complex ? -now[w][r][last] : 0.0f};
+            if constexpr (K::selective) {
+                const float wr = br * hr + bi * hi, wi = bi * hr - br * hi;
+                pole += wr * k.pole[w][r][0];
+                dcoef[w][r][0] += wr * tick.dt[w];
+                if constexpr (K::is_complex) {
+                    turn += wi * k.pole[w][r][1];
+                    dcoef[w][r][1] += wi * tick.dt[w];
+                }
 #pragma unroll
-            for (int p = 0; p < K::parts; p++) {
-                dbc[p * K::states + r] = values[p];
-                dbc[(K::parts + p) * K::states + r] = outputs[p];
-            }
-        } else {
-            const float decays[2] = {gr * hr + gi * hi, gi * hr - gr * hi};
+                for (int p = 0; p < K::parts; p++) {
+                    float *db = dbc + p * K::states + r, *dc = db + K::parts * K::states;
+                    *db = (w ? *db : 0.0f) + values[p] * in;
+                    *dc = (w ? *dc : 0.0f) + outputs[p] * q;
+                }
+            } else {
+                const float decays[2] = {gr * hr + gi * hi, gi * hr - gr * hi};
 #pragma unroll
-            for (int p = 0; p < K::parts; p++) {
-                dcoef[r][p] += decays[p];
-                dcoef[r][K::parts + p] += values[p];
-                dcoef[r][2 * K::parts + p] += outputs[p];
+                for (int p = 0; p < K::parts; p++) {
+                    dcoef[w][r][p] += decays[p];
+                    dcoef[w][r][K::parts + p] += values[p] * in;
+                    dcoef[w][r][2 * K::parts + p] += outputs[p] * q;
+                }
             }
+            g[w][r][0] = br;
+            if constexpr (K::is_complex)
+                g[w][r][1] = bi;
         }
-        g[r][0] = br;
-        if constexpr (K::is_complex)
-            g[r][1] = bi;
+        found.v[K::many + w] = pole * SCAN_LN2 + turn * SCAN_QUARTER;
     }
-    found.pole = found.pole * SCAN_LN2 + turn * SCAN_QUARTER;
     return found;
 }
 
@@ -120,94 +114,101 @@ struct scan_sums {
     float *parameters; /* (B, segments) rows of dcoef (E, N, step), dd (E), ddt_bias (E) */
 };
 
-/* The shared memory of a block, in floats from its beginning. */
+/* The shared memory of a block, in floats from its beginning. What the lanes find is kept of a
+   stretch alone. */
 template <class K> struct scan_back_smem {
-    static constexpr int u = 0, dt = u + K::tile, q = dt + K::tile, s = q + K::tile;
-    static constexpr int input = s + K::tile, pole = input + K::tile, bc = pole + K::tile;
+    static constexpr int found_size = K::sub * K::channels;
+    static constexpr int u = 0, q = u + K::tile, gate = q + K::tile, dt = gate + K::tile;
+    static constexpr int input = dt + (K::selective ? K::tile : 0);
+    static constexpr int pole = input + found_size, s = pole + found_size;
+    static constexpr int bc = s + found_size;
     static constexpr int dbc = bc + K::bc_size; /* (warps, sub) rows of bc */
     static constexpr int kept = dbc + (K::selective ? SCAN_WARPS * K::sub * K::bc : 0); /* states */
-    static constexpr int size = kept + SCAN_TICKS / K::sub * K::states * K::parts * SCAN_THREADS;
+    /* a thread's sums over ticks, where registers are shorter than this memory */
+    static constexpr bool holds_sums = K::many == 2;
+    static constexpr int sums = kept + SCAN_TICKS / K::sub * K::own * SCAN_THREADS;
+    static constexpr int size = sums + (holds_sums ? 2 * SCAN_THREADS : 0);
     static_assert(size * sizeof(float) <= 163 * 1024, "shared memory of sm_80");
 };
 
-/* From the entering state h through n staged ticks, keeping it every K::sub; the sums of C h too if
-   there is a gate. */
+/* From the entering state h through n staged ticks, keeping it every K::sub. */
 template <class K>
-CUDA_DEV void scan_keep(float *smem, float (&h)[K::states][K::parts], struct scan_numbers<K> &k,
+CUDA_DEV void scan_keep(float *smem, typename K::state &h, struct scan_numbers<K> &k,
                         const struct scan_args &a, struct scan_lane lane, int64_t row, int n)
 {
     typedef scan_back_smem<K> M;
-    for (int t = 0; t < n; t++) {
-        const int at = t * K::channels + lane.channel;
-        if (t % K::sub == 0) {
-            float *kept = smem + M::kept + t / K::sub * K::states * K::parts * SCAN_THREADS;
+    for (int t0 = 0; t0 < n; t0 += K::sub) {
+        float *kept = smem + M::kept + t0 / K::sub * K::own * SCAN_THREADS;
 #pragma unroll
-            for (int i = 0; i < K::states * K::parts; i++)
-                kept[i * SCAN_THREADS + (int)threadIdx.x] = h[i / K::parts][i % K::parts];
-        }
-        const float *bc_row = scan_bc_row<K>(smem + M::bc, a, row, t);
-        const float delta = K::selective ? smem[M::dt + at] : 1.0f;
-        scan_fetch_b(k, bc_row, lane, a.n_state);
-        scan_decay(k, delta);
-        scan_advance(h, k, delta * smem[M::u + at]);
-        if (a.z) {
-            scan_fetch_c(k, bc_row, lane, a.n_state);
-            const float s = scan_output<K>(h, k);
-            if (lane.state == 0)
-                smem[M::s + at] = s;
+        for (int i = 0; i < K::own; i++)
+            kept[i * SCAN_THREADS + (int)threadIdx.x] = scan_float<K>(h, i);
+        if (t0 + K::sub >= n) /* nothing after this is kept */
+            break;
+#pragma unroll
+        for (int t = t0; t < t0 + K::sub; t++) {
+            const int at = t * K::channels + lane.channel;
+            float delta[K::many], u[K::many];
+            scan_pick_dt<K>(delta, smem + M::dt, at);
+            scan_pick<K>(u, smem + M::u, at);
+            scan_fetch_b(k, scan_bc_row<K>(smem + M::bc, a, row, t), lane, a.n_state);
+            scan_decay(k, delta);
+            scan_advance(h, k, delta, u);
         }
     }
 }
 
 /* Back over ticks t0 .. t0+K::sub-1 of the n staged. */
 template <class K>
-CUDA_DEV void scan_stretch_back(float *smem, float (&g)[K::states][K::parts],
-                                float (&dcoef)[K::states][K::step], struct scan_numbers<K> &k,
-                                const struct scan_args &a, struct scan_lane lane, int64_t row,
-                                int t0, int n)
+CUDA_DEV void scan_stretch_back(float *smem, typename K::state &g, typename K::sums &dcoef,
+                                struct scan_numbers<K> &k, const struct scan_args &a,
+                                struct scan_lane lane, int64_t row, int t0, int n)
 {
     typedef scan_back_smem<K> M;
-    float h[K::sub + 1][K::states][K::parts];
-    float decay[K::selective ? K::sub : 1][K::states][K::parts];
-    const float *kept = smem + M::kept + t0 / K::sub * K::states * K::parts * SCAN_THREADS;
+    typename K::state h[K::sub + 1], decay[K::selective ? K::sub : 1];
+    const float *kept = smem + M::kept + t0 / K::sub * K::own * SCAN_THREADS;
 #pragma unroll
-    for (int i = 0; i < K::states * K::parts; i++)
-        h[0][i / K::parts][i % K::parts] = kept[i * SCAN_THREADS + (int)threadIdx.x];
+    for (int i = 0; i < K::own; i++)
+        scan_float<K>(h[0], i) = kept[i * SCAN_THREADS + (int)threadIdx.x];
 #pragma unroll
     for (int j = 0; j < K::sub; j++) {
-#pragma unroll
-        for (int i = 0; i < K::states * K::parts; i++)
-            h[j + 1][i / K::parts][i % K::parts] = h[j][i / K::parts][i % K::parts];
+        scan_copy<K>(h[j + 1], h[j]);
         if (t0 + j < n) {
             const int at = (t0 + j) * K::channels + lane.channel;
-            const float delta = K::selective ? smem[M::dt + at] : 1.0f;
+            float delta[K::many], u[K::many];
+            scan_pick_dt<K>(delta, smem + M::dt, at);
+            scan_pick<K>(u, smem + M::u, at);
             scan_fetch_b(k, scan_bc_row<K>(smem + M::bc, a, row, t0 + j), lane, a.n_state);
             scan_decay(k, delta);
-            scan_advance(h[j + 1], k, delta * smem[M::u + at]);
+            scan_advance(h[j + 1], k, delta, u);
             if constexpr (K::selective)
-#pragma unroll
-                for (int i = 0; i < K::states * K::parts; i++)
-                    decay[j][i / K::parts][i % K::parts] = k.a[i / K::parts][i % K::parts];
+                scan_copy<K>(decay[j], k.a);
         }
     }
 #pragma unroll
     for (int j = K::sub - 1; j >= 0; j--)
         if (t0 + j < n) { /* of all threads alike */
             const int at = (t0 + j) * K::channels + lane.channel;
+            const int found_at = j * K::channels + lane.channel;
             const float *bc_row = scan_bc_row<K>(smem + M::bc, a, row, t0 + j);
-            const float delta = K::selective ? smem[M::dt + at] : 1.0f;
-            const struct scan_tick tick = {smem[M::q + at], delta, delta * smem[M::u + at]};
+            struct scan_tick<K> tick;
             float dbc[2 * K::parts * K::states];
+            scan_pick<K>(tick.q, smem + M::q, at);
+            scan_pick<K>(tick.u, smem + M::u, at);
+            scan_pick_dt<K>(tick.dt, smem + M::dt, at);
             scan_fetch_b(k, bc_row, lane, a.n_state);
             scan_fetch_c(k, bc_row, lane, a.n_state);
             if constexpr (K::selective)
-#pragma unroll
-                for (int i = 0; i < K::states * K::parts; i++)
-                    k.a[i / K::parts][i % K::parts] = decay[j][i / K::parts][i % K::parts];
-            const struct scan_found found = scan_back<K>(g, dcoef, dbc, k, tick, h[j], h[j + 1]);
-            const float sum = scan_sum_pair<K::lanes>(found.input, found.pole);
-            if (lane.state % (K::lanes / 2) == 0)
-                smem[(lane.state == 0 ? M::input : M::pole) + at] = sum;
+                scan_copy<K>(k.a, decay[j]);
+            struct scan_found<K> found = scan_back<K>(g, dcoef, dbc, k, tick, h[j], h[j + 1]);
+            scan_sum_lanes<2 * K::many, K::lanes / 2>(found.v);
+            constexpr int holders = K::lanes / (2 * K::many);
+            if (lane.state % holders == 0) {
+                const int which = lane.state / holders;
+                smem[(which < K::many ? M::input + which : M::pole + which - K::many) + found_at] =
+                    found.v[0];
+            }
+            if (a.z)
+                scan_output<K>(smem + M::s, found_at, h[j + 1], k, lane);
             if constexpr (K::selective) {
                 constexpr int share = 2 * K::parts * K::states * K::lanes / WARP;
                 float *to = smem + M::dbc + ((int)threadIdx.x / WARP * K::sub + j) * K::bc;
