@@ -81,6 +81,8 @@ const struct setting setting_table[] = {
      "samples whose intermediate values are kept at once: less memory for long clips; 0: all"},
     {"train", "recompute", SETTING_COUNT, FIELD(recompute), "0", 0, 1, NULL, false,
      "1: compute values inside layers twice instead of keeping them: less memory"},
+    {"train", "products", SETTING_CHOICE, FIELD(products), "tf32", 0, 0, "fp32|tf32", false,
+     "what a GPU rounds factors of matrix products to; the CPU keeps fp32"},
     {"train", "lr", SETTING_REAL, FIELD(lr), "2e-3", 0, 10, NULL, false, "highest learning rate"},
     {"train", "min_lr", SETTING_REAL, FIELD(min_lr), "1e-5", 0, 10, NULL, false,
      "learning rate at the end of the cosine"},

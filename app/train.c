@@ -60,6 +60,21 @@ static bool weights_init(struct net *net, uint64_t seed)
     return true;
 }
 
+/* auto: where the training is fastest. */
+static struct backend *backend_open_for_training(const struct train_job *job)
+{
+    const char *name = job->backend;
+    if (strcmp(name, "auto") == 0) {
+        struct gpu_facts gpu;
+        backend_gpu_facts(&gpu);
+        name = gpu.usable ? "cuda" : "cpu";
+    }
+    struct backend *be = backend_open(name, job->n_threads);
+    if (be)
+        backend_set_products(be, (enum products)job->settings->products);
+    return be;
+}
+
 /* The model with its first weights, and the optimiser; or both as the last checkpoint left them. */
 static bool training_restore(struct training *t)
 {
@@ -67,7 +82,7 @@ static bool training_restore(struct training *t)
     struct config config;
     if (!settings_config(t->s, &config) || !labels_copy(&config, t->job->data))
         return false;
-    t->backend = backend_open(t->job->backend, t->job->n_threads);
+    t->backend = backend_open_for_training(t->job);
     if (!t->backend || !net_open(&t->net, &config, t->backend) ||
         !weights_init(&t->net, (uint64_t)t->s->seed) ||
         !trainer_open(&t->trainer, &t->net, &settings))

@@ -68,6 +68,29 @@ bool backend_reserve(struct backend *be, size_t bytes)
     return be->functions->reserve(be, bytes);
 }
 
+void backend_set_products(struct backend *be, enum products products)
+{
+    if (be->functions->set_products)
+        be->functions->set_products(be, products);
+}
+
+bool backend_repeat_begin(struct backend *be, struct backend_repeat **repeat)
+{
+    return be->functions->repeat_begin ? be->functions->repeat_begin(be, repeat) : true;
+}
+
+void backend_repeat_end(struct backend *be, struct backend_repeat *repeat)
+{
+    if (be->functions->repeat_end)
+        be->functions->repeat_end(be, repeat);
+}
+
+void backend_repeat_free(struct backend *be, struct backend_repeat *repeat)
+{
+    if (repeat)
+        be->functions->repeat_free(be, repeat);
+}
+
 bool backend_sync(struct backend *be)
 {
     return be->functions->sync(be);

@@ -28,7 +28,8 @@ struct backend {
 };
 
 /* Opens the backend `name`: "cpu", "cuda", or "auto", which is the CPU: the only one so far that
-   is fast at single samples. n_threads: CPU threads, 0 for all there are. NULL with error_text. */
+   is fast at single samples (training has a choice of its own). n_threads: CPU threads, 0 for all
+   there are. NULL with error_text. */
 struct backend *backend_open(const char *name, int n_threads);
 void backend_close(struct backend *be);
 
@@ -45,6 +46,25 @@ void backend_zero(struct backend *be, void *memory, size_t bytes);
 /* Makes the scratch memory of operations at least `bytes` (ops->workspace says how much a plan
    needs). Called before work begins, never inside a loop. */
 bool backend_reserve(struct backend *be, size_t bytes);
+
+/* What a backend rounds the factors of large matrix products to; sums are float in both. */
+enum products {
+    PRODUCTS_FP32, /* nothing: the default */
+    PRODUCTS_TF32, /* 11 bits, on tensor cores */
+};
+
+/* Of the products from now on. A backend without the kind asked for, as the CPU, keeps to
+   PRODUCTS_FP32. */
+void backend_set_products(struct backend *be, enum products products);
+
+/* Work that is asked for again and again, the same operations on the same memory, sizes and numbers
+   alike, without copies from or to the host: a device may record it and do it as one. begin: true
+   if the caller has to ask for the work, and then for _end; false if it has been asked for. *repeat
+   is NULL the first time; freed before the memory that the work is on. */
+struct backend_repeat;
+bool backend_repeat_begin(struct backend *be, struct backend_repeat **repeat);
+void backend_repeat_end(struct backend *be, struct backend_repeat *repeat);
+void backend_repeat_free(struct backend *be, struct backend_repeat *repeat);
 
 /* Waits for everything asked for so far. False with error_text if any of it failed. */
 bool backend_sync(struct backend *be);

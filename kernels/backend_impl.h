@@ -23,6 +23,11 @@ struct backend_functions {
     bool (*sync)(struct backend *be);
     void (*timer_begin)(struct backend *be);
     double (*timer_end)(struct backend *be);
+    void (*set_products)(struct backend *be, enum products products); /* NULL: always float */
+    /* NULL: nothing is recorded */
+    bool (*repeat_begin)(struct backend *be, struct backend_repeat **repeat);
+    void (*repeat_end)(struct backend *be, struct backend_repeat *repeat);
+    void (*repeat_free)(struct backend *be, struct backend_repeat *repeat);
 };
 
 /* n_threads: 0 for all there are. NULL with error_text. */

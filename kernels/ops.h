@@ -170,7 +170,14 @@ struct cross_entropy_args {
     const uint8_t *targets; /* (M) */
     const uint8_t *mask;    /* (M) 1 counts, 0 does not; NULL: all count */
     float scale;
+    const float *scale_more; /* one number, which multiplies scale; NULL: 1 */
     int64_t n_rows;
+};
+
+/* A part of each of some rows of bytes. */
+struct codes_range {
+    int64_t n_rows, clip, begin, length;
+    uint8_t before;
 };
 
 /* The next code of each stream: design "Sampling". Stream i of the batch draws the noise of stream
@@ -194,11 +201,13 @@ struct weight_range {
 };
 
 /* AdamW (Loshchilov & Hutter 2019) with the gradient scaled to a global norm of at most `clip`,
-   and the moving average of the weights. If *grad_norm_sq is not finite, nothing changes. */
+   and the moving average of the weights. If *grad_norm_sq or *loss is not finite, nothing changes:
+   so nobody has to wait for them before asking for an update. */
 struct adamw_args {
     float *w, *m, *v, *average; /* weights, moments, averaged weights (NULL: none) */
     const float *g;
     const double *grad_norm_sq; /* one number, from sum_squares */
+    const double *loss;         /* one number; or NULL */
     float clip;                 /* 0: no clipping */
     float beta1, beta2, eps;
     int64_t step; /* 1 for the first update: bias correction */
@@ -260,6 +269,10 @@ struct ops {
                   int64_t n_rows, int width);
     void (*embed_backward)(struct backend *be, float *dw, const float *dy, const uint8_t *codes,
                            int64_t n_rows, int width);
+    /* to (n_rows, length) = bytes begin .. begin+length-1 of the rows of from (n_rows, clip), in
+       backend memory both. begin may be -1: the byte before a row is `before`. */
+    void (*codes_slice)(struct backend *be, uint8_t *to, const uint8_t *from,
+                        const struct codes_range *range);
     /* y[b,t] = x[b,t] + table[labels[b]], y = x for label -1; y may be x.
        backward: dtable[labels[b]] += sum_t dy[b,t]. */
     void (*label_add)(struct backend *be, float *y, const float *x, const float *table,
@@ -331,6 +344,8 @@ struct ops {
 
     /* *sum = sum of x^2 in double. n entries. */
     void (*sum_squares)(struct backend *be, double *sum, const float *x, int64_t n);
+    /* *sum += sum of x in double. n entries. */
+    void (*sum_add)(struct backend *be, double *sum, const float *x, int64_t n);
     void (*adamw)(struct backend *be, const struct adamw_args *a);
 
     /* The plainest work this code can do, to be timed: the limits that the operations are measured

@@ -5,7 +5,9 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
+
+/* t->outcome. */
+enum { OUTCOME_NATS, OUTCOME_NORM_SQ, OUTCOMES };
 
 static int64_t slice_length(const struct train_settings *s)
 {
@@ -56,11 +58,13 @@ static bool alloc_all(struct trainer *t)
     size_t state = micro * (size_t)t->net->plan.state_size * sizeof(float);
     return (t->grads = backend_alloc(be, weights)) && (t->m = backend_alloc(be, weights)) &&
            (t->v = backend_alloc(be, weights)) && (t->average = backend_alloc(be, weights)) &&
+           (t->codes = backend_alloc(be, (size_t)s->batch * (size_t)s->clip)) &&
+           (t->masks = backend_alloc(be, (size_t)s->batch * (size_t)s->clip)) &&
+           (t->labels = backend_alloc(be, (size_t)s->batch * sizeof(int32_t))) &&
            (t->nats = backend_alloc(be, slice * sizeof(float))) &&
            (t->in = backend_alloc(be, slice)) && (t->targets = backend_alloc(be, slice)) &&
-           (t->mask = backend_alloc(be, slice)) &&
-           (t->labels = backend_alloc(be, micro * sizeof(int32_t))) &&
-           (t->grad_norm_sq = backend_alloc(be, sizeof(double))) &&
+           (t->mask = backend_alloc(be, slice)) && (t->scale = backend_alloc(be, sizeof(float))) &&
+           (t->outcome = backend_alloc(be, OUTCOMES * sizeof(double))) &&
            (t->slice_states = backend_alloc(be, (size_t)n_slices(s) * state)) &&
            (t->dstate = backend_alloc(be, state));
 }
@@ -70,13 +74,6 @@ bool trainer_open(struct trainer *t, struct net *net, const struct train_setting
     *t = (struct trainer){.net = net, .settings = *settings};
     const struct train_settings *s = &t->settings;
     assert(s->batch % s->micro_batch == 0);
-    size_t slice = (size_t)s->micro_batch * (size_t)slice_length(s);
-    t->host_nats = malloc(slice * sizeof *t->host_nats);
-    t->host_codes = malloc(slice);
-    if (!t->host_nats || !t->host_codes) {
-        error_set("out of memory for a batch");
-        goto fail;
-    }
     enum tape tape = s->recompute ? TAPE_VALUES : TAPE_ALL;
     if (!make_ranges(t) || !alloc_all(t) || !state_open(&t->state, net, s->micro_batch) ||
         !chunk_open(&t->chunk, net, s->micro_batch, slice_length(s), tape)) {
@@ -101,14 +98,13 @@ void trainer_close(struct trainer *t)
         trainer_use_average(t, false);
     chunk_close(&t->chunk);
     state_close(&t->state, t->net);
-    void *const blocks[] = {t->grads,        t->m,       t->v,    t->average, t->nats,
-                            t->in,           t->targets, t->mask, t->labels,  t->grad_norm_sq,
-                            t->slice_states, t->dstate};
+    backend_repeat_free(be, t->repeat);
+    void *const blocks[] = {t->grads, t->m,      t->v,       t->average,      t->codes,
+                            t->masks, t->labels, t->nats,    t->in,           t->targets,
+                            t->mask,  t->scale,  t->outcome, t->slice_states, t->dstate};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         if (blocks[i])
             backend_free(be, blocks[i]);
-    free(t->host_nats);
-    free(t->host_codes);
     free(t->ranges);
     free(t->range_own_lr);
     *t = (struct trainer){0};
@@ -124,72 +120,63 @@ double trainer_lr(const struct train_settings *s, int64_t step)
     return s->min_lr + (s->lr - s->min_lr) * 0.5 * (1 + cos(3.141592653589793 * part));
 }
 
-/* Some clips of a step, one slice of them, on their way to the backend. */
+/* Some clips of a step, one slice of them. */
 struct micro {
-    const uint8_t *codes, *mask; /* (micro_batch, clip), host */
-    int64_t begin, length;       /* of the slice, in samples */
+    int first;             /* of the clips */
+    int64_t begin, length; /* of the slice, in samples */
 };
 
-/* Packs (micro_batch, length) out of rows of length clip. shift = 1: the sample before each. */
-static void upload_slice(struct trainer *t, uint8_t *to, const uint8_t *from, const struct micro *u,
-                         int shift)
+/* (micro_batch, length) of the step's rows, `late` samples late. */
+static void take_slice(struct trainer *t, uint8_t *to, const uint8_t *from, const struct micro *u,
+                       int late)
 {
-    int64_t clip = t->settings.clip;
-    int n = t->settings.micro_batch;
-    for (int b = 0; b < n; b++) {
-        uint8_t *row = t->host_codes + b * u->length;
-        const uint8_t *src = from + b * clip + u->begin;
-        memcpy(row + shift, src, (size_t)(u->length - shift));
-        if (shift)
-            row[0] = u->begin == 0 ? PLAN_START_CODE : src[-1];
-    }
-    backend_upload(t->net->be, to, t->host_codes, (size_t)(n * u->length));
+    struct backend *be = t->net->be;
+    be->ops->codes_slice(be, to, from + u->first * t->settings.clip,
+                         &(struct codes_range){.n_rows = t->settings.micro_batch,
+                                               .clip = t->settings.clip,
+                                               .begin = u->begin - late,
+                                               .length = u->length,
+                                               .before = PLAN_START_CODE});
 }
 
 static float *slice_forward(struct trainer *t, const struct micro *u)
 {
-    upload_slice(t, t->in, u->codes, u, 1);
-    return chunk_forward(&t->chunk, &t->state, t->in, t->labels, u->length);
+    take_slice(t, t->in, t->codes, u, 1);
+    return chunk_forward(&t->chunk, &t->state, t->in, t->labels + u->first, u->length);
 }
 
-/* Forward and backward of one slice; returns its loss. */
-static double slice_train(struct trainer *t, const struct micro *u, float scale)
+/* Forward and backward of one slice. */
+static void slice_train(struct trainer *t, const struct micro *u)
 {
     struct backend *be = t->net->be;
     int64_t rows = t->settings.micro_batch * u->length;
     float *logits = slice_forward(t, u);
-    upload_slice(t, t->targets, u->codes, u, 0);
-    upload_slice(t, t->mask, u->mask, u, 0);
+    take_slice(t, t->targets, t->codes, u, 0);
+    take_slice(t, t->mask, t->masks, u, 0);
     be->ops->cross_entropy(be, &(struct cross_entropy_args){.nats = t->nats,
                                                             .dlogits = logits,
                                                             .logits = logits,
                                                             .targets = t->targets,
                                                             .mask = t->mask,
-                                                            .scale = scale,
+                                                            .scale = 1,
+                                                            .scale_more = t->scale,
                                                             .n_rows = rows});
+    be->ops->sum_add(be, t->outcome + OUTCOME_NATS, t->nats, rows);
     chunk_backward(&t->chunk, logits, t->dstate, t->grads);
-    backend_download(be, t->host_nats, t->nats, (size_t)rows * sizeof(float));
-    double nats = 0;
-    for (int64_t i = 0; i < rows; i++)
-        nats += (double)t->host_nats[i];
-    return nats;
 }
 
 /* One clip a row, whole: forward over the slices to learn the states that enter them, then the
    slices from the last to the first, each forward again with its tape, and backward. */
-static double micro_train(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
-                          const int32_t *labels, float scale)
+static void micro_train(struct trainer *t, int first)
 {
     struct backend *be = t->net->be;
     const struct train_settings *s = &t->settings;
     size_t state_bytes = (size_t)s->micro_batch * (size_t)t->net->plan.state_size * sizeof(float);
     int64_t length = slice_length(s), n = n_slices(s);
-    double nats = 0;
-    backend_upload(be, t->labels, labels, (size_t)s->micro_batch * sizeof *labels);
     state_reset(&t->state, t->net);
     backend_zero(be, t->dstate, state_bytes);
     for (int64_t i = 0; i + 1 < n; i++) {
-        struct micro u = {codes, mask, i * length, length};
+        struct micro u = {first, i * length, length};
         backend_copy(be, (char *)t->slice_states + (size_t)i * state_bytes, t->state.data,
                      state_bytes);
         slice_forward(t, &u);
@@ -197,17 +184,32 @@ static double micro_train(struct trainer *t, const uint8_t *codes, const uint8_t
     backend_copy(be, (char *)t->slice_states + (size_t)(n - 1) * state_bytes, t->state.data,
                  state_bytes);
     for (int64_t i = n - 1; i >= 0; i--) {
-        struct micro u = {codes, mask, i * length, length};
+        struct micro u = {first, i * length, length};
         if (u.begin + u.length > s->clip)
             u.length = s->clip - u.begin;
         backend_copy(be, t->state.data, (char *)t->slice_states + (size_t)i * state_bytes,
                      state_bytes);
         t->state.n = u.begin;
-        nats += slice_train(t, &u, scale);
+        slice_train(t, &u);
     }
-    return nats;
 }
 
+/* The step's gradients and outcome, of the clips on the backend. */
+static void batch_train(struct trainer *t)
+{
+    struct backend *be = t->net->be;
+    size_t weights = (size_t)t->net->plan.weights_size;
+    if (!backend_repeat_begin(be, &t->repeat))
+        return;
+    backend_zero(be, t->grads, weights * sizeof(float));
+    backend_zero(be, t->outcome, OUTCOMES * sizeof(double));
+    for (int b = 0; b < t->settings.batch; b += t->settings.micro_batch)
+        micro_train(t, b);
+    be->ops->sum_squares(be, t->outcome + OUTCOME_NORM_SQ, t->grads, (int64_t)weights);
+    backend_repeat_end(be, t->repeat);
+}
+
+/* Does nothing, on the backend, if the outcome is not finite. */
 static void update(struct trainer *t, double lr)
 {
     struct backend *be = t->net->be;
@@ -222,7 +224,8 @@ static void update(struct trainer *t, double lr)
                            .v = t->v,
                            .average = t->average,
                            .g = t->grads,
-                           .grad_norm_sq = t->grad_norm_sq,
+                           .grad_norm_sq = t->outcome + OUTCOME_NORM_SQ,
+                           .loss = t->outcome + OUTCOME_NATS,
                            .clip = (float)s->clip_norm,
                            .beta1 = (float)s->beta1,
                            .beta2 = (float)s->beta2,
@@ -240,24 +243,24 @@ bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
 {
     struct backend *be = t->net->be;
     const struct train_settings *s = &t->settings;
+    const size_t samples = (size_t)s->batch * (size_t)s->clip;
+    double outcome[OUTCOMES] = {NAN, NAN}; /* what a failed download leaves: no update */
     assert(!t->averaged_in_use);
-    size_t weights = (size_t)t->net->plan.weights_size;
     *result = (struct train_result){.lr = trainer_lr(s, t->step)};
-    for (int64_t i = 0; i < s->batch * s->clip; i++)
+    for (size_t i = 0; i < samples; i++)
         result->n_targets += mask[i];
     float scale = result->n_targets > 0 ? (float)(1.0 / (double)result->n_targets) : 0;
-    backend_zero(be, t->grads, weights * sizeof(float));
-    for (int b = 0; b < s->batch; b += s->micro_batch)
-        result->nats += micro_train(t, codes + b * s->clip, mask + b * s->clip, labels + b, scale);
-    be->ops->sum_squares(be, t->grad_norm_sq, t->grads, (int64_t)weights);
-    double norm_sq = NAN; /* what a failed download leaves: no update */
-    backend_download(be, &norm_sq, t->grad_norm_sq, sizeof norm_sq);
-    result->grad_norm = sqrt(norm_sq);
-    result->skipped = !isfinite(result->nats) || !isfinite(norm_sq);
-    if (!result->skipped) {
-        update(t, result->lr);
-        t->n_updates++;
-    }
+    backend_upload(be, t->scale, &scale, sizeof scale);
+    backend_upload(be, t->codes, codes, samples);
+    backend_upload(be, t->masks, mask, samples);
+    backend_upload(be, t->labels, labels, (size_t)s->batch * sizeof *labels);
+    batch_train(t);
+    update(t, result->lr);
+    backend_download(be, outcome, t->outcome, sizeof outcome); /* the step's only wait */
+    result->nats = outcome[OUTCOME_NATS];
+    result->grad_norm = sqrt(outcome[OUTCOME_NORM_SQ]);
+    result->skipped = !isfinite(result->nats) || !isfinite(outcome[OUTCOME_NORM_SQ]);
+    t->n_updates += !result->skipped;
     t->step++;
     return backend_sync(be);
 }

@@ -30,13 +30,14 @@ struct trainer {
     int64_t step;                   /* optimiser steps asked for so far, skipped ones included */
     int64_t n_updates;              /* those that changed the weights */
     float *grads, *m, *v, *average; /* backend memory, laid out as the weights */
+    uint8_t *codes, *masks;         /* backend memory (batch, clip): the step's */
+    int32_t *labels;                /* (batch) */
     float *nats;                    /* backend memory (micro_batch, slice or clip) */
     uint8_t *in, *targets, *mask;   /* likewise */
-    float *host_nats;               /* likewise, host memory */
-    uint8_t *host_codes;
-    int32_t *labels; /* backend memory (micro_batch) */
-    double *grad_norm_sq;
-    float *slice_states; /* backend memory: states entering the slices */
+    double *outcome;                /* backend memory: loss, squared norm of the gradient */
+    float *scale;                   /* backend memory: of the loss, 1 / the step's targets */
+    struct backend_repeat *repeat;  /* forward and backward of a step */
+    float *slice_states;            /* backend memory: states entering the slices */
     float *dstate;
     struct state state;
     struct chunk chunk;

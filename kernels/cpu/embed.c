@@ -67,6 +67,16 @@ static void op_embed_backward(struct backend *be, float *dw, const float *dy, co
     run_rounds(be, embed_backward_round, &job, blocks_of(width, TABLE_SLICE), n_rows * width);
 }
 
+static void op_codes_slice(struct backend *be, uint8_t *to, const uint8_t *from,
+                           const struct codes_range *range)
+{
+    const int64_t first = range->begin < 0 ? 0 : range->begin, gap = first - range->begin;
+    for (int64_t i = 0; i < range->n_rows; i++, to += range->length) {
+        memset(to, range->before, (size_t)gap);
+        memcpy(to + gap, from + i * range->clip + first, (size_t)(range->length - gap));
+    }
+}
+
 static void label_add_round(void *arg, int64_t i, int thread)
 {
     const struct table_job *job = arg;

@@ -43,10 +43,11 @@ static void cross_entropy_round(void *arg, int64_t i, int thread)
         a->nats[row] = logf(sum) - (x[target] - max);
         if (!dx)
             continue;
-        float scale = a->scale / sum;
+        float whole = a->scale_more ? a->scale * *a->scale_more : a->scale;
+        float scale = whole / sum;
         for (int j = 0; j < PLAN_CODES; j += V_LANES)
             vstore(dx + j, vload(e + j) * scale);
-        dx[target] -= a->scale;
+        dx[target] -= whole;
     }
 }
 

@@ -48,6 +48,15 @@ static void op_sum_squares(struct backend *be, double *sum, const float *x, int6
     *sum = total;
 }
 
+/* In order: it is read once, and few entries are. */
+static void op_sum_add(struct backend *be, double *sum, const float *x, int64_t n)
+{
+    double total = 0;
+    for (int64_t i = 0; i < n; i++)
+        total += (double)x[i];
+    *sum += total;
+}
+
 struct adamw_job {
     const struct adamw_args *a;
     float scale;                    /* of the gradient */
@@ -86,7 +95,7 @@ static void adamw_round(void *arg, int64_t i, int thread)
 static void op_adamw(struct backend *be, const struct adamw_args *a)
 {
     double norm = sqrt(*a->grad_norm_sq);
-    if (!isfinite(norm))
+    if (!isfinite(norm) || (a->loss && !isfinite(*a->loss)))
         return;
     struct adamw_job job = {
         .a = a,

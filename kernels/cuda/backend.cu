@@ -149,9 +149,15 @@ static double cuda_timer_end(struct backend *be)
     return ms * 1e-3;
 }
 
+static void cuda_set_products(struct backend *be, enum products products)
+{
+    cuda_of(be)->products = products;
+}
+
 static const struct backend_functions cuda_functions = {
-    cuda_close, cuda_alloc,   cuda_free, cuda_upload,      cuda_download,  cuda_copy,
-    cuda_zero,  cuda_reserve, cuda_sync, cuda_timer_begin, cuda_timer_end,
+    cuda_close,     cuda_alloc,        cuda_free,         cuda_upload,     cuda_download,
+    cuda_copy,      cuda_zero,         cuda_reserve,      cuda_sync,       cuda_timer_begin,
+    cuda_timer_end, cuda_set_products, cuda_repeat_begin, cuda_repeat_end, cuda_repeat_free,
 };
 
 static void set_ops(struct ops *o)
@@ -161,6 +167,7 @@ static void set_ops(struct ops *o)
     o->coef_size = op_coef_size;
     o->embed = op_embed;
     o->embed_backward = op_embed_backward;
+    o->codes_slice = op_codes_slice;
     o->label_add = op_label_add;
     o->label_add_backward = op_label_add_backward;
     o->rmsnorm = op_rmsnorm;
@@ -192,6 +199,7 @@ static void set_ops(struct ops *o)
     o->decode = op_decode;
     o->decoder_threads = op_decoder_threads;
     o->sum_squares = op_sum_squares;
+    o->sum_add = op_sum_add;
     o->adamw = op_adamw;
     o->limit_device_multiply = op_limit_device_multiply;
     o->limit_device_exp = op_limit_device_exp;

@@ -1,7 +1,8 @@
 /*
  * cuBLAS, found when the backend is opened: the program itself needs no CUDA library, so it starts
- * on machines that have none. The product is plain float: no TF32. With a workspace of its own and
- * one stream cuBLAS gives the same bits on every run.
+ * on machines that have none. What its products round their factors to is an option of the
+ * backend; the sums are float. With a workspace of its own and one stream cuBLAS gives the same
+ * bits on every run.
  */
 #include "base/error.h"
 #include "kernels/cuda/cuda.h"
@@ -18,13 +19,15 @@ static struct {
     cublasStatus_t (*set_stream)(cublasHandle_t, cudaStream_t);
     cublasStatus_t (*set_workspace)(cublasHandle_t, void *, size_t);
     cublasStatus_t (*set_math_mode)(cublasHandle_t, cublasMath_t);
-    cublasStatus_t (*sgemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int,
-                            const float *, const float *, int, const float *, int, const float *,
-                            float *, int);
-    cublasStatus_t (*sgemm_batched)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int,
-                                    int, const float *, const float *, int, long long,
-                                    const float *, int, long long, const float *, float *, int,
-                                    long long, int);
+    cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int,
+                           const void *, const void *, cudaDataType, int, const void *,
+                           cudaDataType, int, const void *, void *, cudaDataType, int,
+                           cublasComputeType_t, cublasGemmAlgo_t);
+    cublasStatus_t (*gemm_batched)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int,
+                                   int, const void *, const void *, cudaDataType, int, long long,
+                                   const void *, cudaDataType, int, long long, const void *, void *,
+                                   cudaDataType, int, long long, int, cublasComputeType_t,
+                                   cublasGemmAlgo_t);
 } blas;
 
 static void *blas_library(void)
@@ -58,7 +61,7 @@ static bool blas_symbol(void *library, void *function, const char *name)
    backend. */
 static bool blas_load(void)
 {
-    if (blas.sgemm_batched)
+    if (blas.gemm_batched)
         return true;
     void *library = blas_library();
     if (!library)
@@ -68,8 +71,8 @@ static bool blas_load(void)
            blas_symbol(library, &blas.set_stream, "cublasSetStream_v2") &&
            blas_symbol(library, &blas.set_workspace, "cublasSetWorkspace_v2") &&
            blas_symbol(library, &blas.set_math_mode, "cublasSetMathMode") &&
-           blas_symbol(library, &blas.sgemm, "cublasSgemm_v2") &&
-           blas_symbol(library, &blas.sgemm_batched, "cublasSgemmStridedBatched");
+           blas_symbol(library, &blas.gemm, "cublasGemmEx") &&
+           blas_symbol(library, &blas.gemm_batched, "cublasGemmStridedBatchedEx");
 }
 
 /* The version of the cuBLAS that is found. */
@@ -136,6 +139,11 @@ struct blas_product {
     int64_t batch; /* 0: one product */
 };
 
+static cublasComputeType_t blas_compute(const struct cuda_backend *cuda)
+{
+    return cuda->products == PRODUCTS_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+}
+
 /* cuBLAS knows columns first, and so sees every matrix transposed: c^T = b^T a^T. Its sizes are
    ints, which no network's rows outgrow: 2^31 rows would not fit any device. */
 static void blas_run(struct cuda_backend *cuda, const struct blas_product *p, const char *at)
@@ -145,13 +153,15 @@ static void blas_run(struct cuda_backend *cuda, const struct blas_product *p, co
     cublasOperation_t op_b = p->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     int m = (int)p->m, n = (int)p->n, k = (int)p->k;
     int ld_a = (int)p->ld_a, ld_b = (int)p->ld_b, ld_c = (int)p->ld_c;
+    const cudaDataType real = CUDA_R_32F;
     cublasStatus_t status;
     if (p->batch)
         status =
-            blas.sgemm_batched(cuda->blas, op_b, op_a, n, m, k, &one, p->b, ld_b, p->step_b, p->a,
-                               ld_a, p->step_a, &beta, p->c, ld_c, p->step_c, (int)p->batch);
+            blas.gemm_batched(cuda->blas, op_b, op_a, n, m, k, &one, p->b, real, ld_b, p->step_b,
+                              p->a, real, ld_a, p->step_a, &beta, p->c, real, ld_c, p->step_c,
+                              (int)p->batch, blas_compute(cuda), CUBLAS_GEMM_DEFAULT);
     else
-        status = blas.sgemm(cuda->blas, op_b, op_a, n, m, k, &one, p->b, ld_b, p->a, ld_a, &beta,
-                            p->c, ld_c);
+        status = blas.gemm(cuda->blas, op_b, op_a, n, m, k, &one, p->b, real, ld_b, p->a, real,
+                           ld_a, &beta, p->c, real, ld_c, blas_compute(cuda), CUBLAS_GEMM_DEFAULT);
     blas_done(cuda, status, at);
 }

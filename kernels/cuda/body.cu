@@ -23,4 +23,5 @@
 #include "kernels/cuda/workspace.cu"
 #include "kernels/cuda/limits.cu"
 #include "kernels/cuda/describe.cu"
+#include "kernels/cuda/repeat.cu"
 #include "kernels/cuda/backend.cu"

@@ -23,6 +23,7 @@ struct cuda_backend {
     cudaEvent_t timer[2];
     int n_cores; /* streaming multiprocessors */
     cublasHandle_t blas;
+    enum products products;
     void *blas_workspace;
     char *scratch; /* device memory for partial sums; an operation's own while it runs */
     size_t scratch_size;

@@ -89,6 +89,26 @@ static void op_embed_backward(struct backend *be, float *dw, const float *dy, co
     partials_add(cuda, dw, parts, size, n_parts, size);
 }
 
+static __global__ void __launch_bounds__(ENTRY_THREADS)
+    codes_slice_kernel(uint8_t *to, const uint8_t *from, struct codes_range range)
+{
+    for (int64_t i = first_entry(); i < range.n_rows * range.length; i += entry_stride()) {
+        int64_t row = i / range.length, at = range.begin + i % range.length;
+        to[i] = at < 0 ? range.before : from[row * range.clip + at];
+    }
+}
+
+static void op_codes_slice(struct backend *be, uint8_t *to, const uint8_t *from,
+                           const struct codes_range *range)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    int64_t n = range->n_rows * range->length;
+    if (n == 0)
+        return;
+    GPU_LAUNCH(codes_slice_kernel, entry_grid(n), ENTRY_THREADS, 0, cuda->stream, to, from, *range);
+    cuda_launched(cuda, "codes_slice");
+}
+
 /* A warp a row; row m is of stream m / n_time. */
 static __global__ void __launch_bounds__(WARP *ROW_WARPS)
     label_add_kernel(float *y, const float *x, const float *table, const int32_t *labels,

@@ -37,10 +37,10 @@ static __global__ void __launch_bounds__(WARP *ROW_WARPS)
         return;
     /* the gradient may replace the logits: every lane has read the target's by now */
     __syncwarp();
-    float scale = a.scale / sum;
+    const float whole = a.scale_more ? a.scale * *a.scale_more : a.scale, scale = whole / sum;
     for (int i = 0; i < LOSS_LANE_CODES; i++) {
         int code = i * WARP + lane;
-        dx[code] = e[i] * scale - (code == target ? a.scale : 0.0f);
+        dx[code] = e[i] * scale - (code == target ? whole : 0.0f);
     }
 }
 

@@ -11,7 +11,8 @@ enum {
     ADAMW_BLOCKS_MAX = 512,
 };
 
-/* --- sum of squares --------------------------------------------------------------------------- */
+/* --- sums, of squares or plain -------------------------------------------------------------------
+ */
 
 /* The block's sum, by halves, in thread 0. */
 CUDA_DEV double squares_block_sum(double v, double *sums)
@@ -26,6 +27,7 @@ CUDA_DEV double squares_block_sum(double v, double *sums)
     return sums[0];
 }
 
+template <bool Squared>
 static __global__ void __launch_bounds__(SQUARES_THREADS)
     squares_kernel(double *parts, const float *x, int64_t n, int64_t block)
 {
@@ -33,14 +35,14 @@ static __global__ void __launch_bounds__(SQUARES_THREADS)
     int64_t begin = blockIdx.x * block, end = begin + block < n ? begin + block : n;
     double v = 0;
     for (int64_t i = begin + threadIdx.x; i < end; i += SQUARES_THREADS)
-        v += (double)x[i] * x[i];
+        v += Squared ? (double)x[i] * x[i] : (double)x[i];
     v = squares_block_sum(v, sums);
     if (threadIdx.x == 0)
         parts[blockIdx.x] = v;
 }
 
 static __global__ void __launch_bounds__(SQUARES_THREADS)
-    squares_sum_kernel(double *sum, const double *parts, int n_parts)
+    squares_sum_kernel(double *sum, const double *parts, int n_parts, bool add)
 {
     GPU_SMEM(double, sums);
     double v = 0;
@@ -48,7 +50,7 @@ static __global__ void __launch_bounds__(SQUARES_THREADS)
         v += parts[i];
     v = squares_block_sum(v, sums);
     if (threadIdx.x == 0)
-        *sum = v;
+        *sum = add ? *sum + v : v;
 }
 
 /* However many entries there are: so every backend has that much scratch memory. */
@@ -57,21 +59,31 @@ static size_t squares_workspace(void)
     return SQUARES_PARTS_MAX * sizeof(double);
 }
 
-static void op_sum_squares(struct backend *be, double *sum, const float *x, int64_t n)
+template <bool Squared>
+static void squares_run(struct cuda_backend *cuda, double *sum, const float *x, int64_t n, bool add)
 {
-    struct cuda_backend *cuda = cuda_of(be);
     size_t shared = SQUARES_THREADS * sizeof(double);
     int64_t block = cuda_max(SQUARES_BLOCK, cuda_blocks(n, SQUARES_PARTS_MAX));
     int64_t n_parts = cuda_blocks(n, block);
     double *parts = reinterpret_cast<double *>(cuda_scratch(cuda, squares_workspace()));
     if (n_parts > 0) {
-        GPU_LAUNCH(squares_kernel, (unsigned)n_parts, SQUARES_THREADS, shared, cuda->stream, parts,
-                   x, n, block);
-        cuda_launched(cuda, "sum_squares");
+        GPU_LAUNCH((squares_kernel<Squared>), (unsigned)n_parts, SQUARES_THREADS, shared,
+                   cuda->stream, parts, x, n, block);
+        cuda_launched(cuda, "a sum");
     }
     GPU_LAUNCH(squares_sum_kernel, 1, SQUARES_THREADS, shared, cuda->stream, sum, parts,
-               (int)n_parts);
-    cuda_launched(cuda, "sum_squares' end");
+               (int)n_parts, add);
+    cuda_launched(cuda, "a sum's end");
+}
+
+static void op_sum_squares(struct backend *be, double *sum, const float *x, int64_t n)
+{
+    squares_run<true>(cuda_of(be), sum, x, n, false);
+}
+
+static void op_sum_add(struct backend *be, double *sum, const float *x, int64_t n)
+{
+    squares_run<false>(cuda_of(be), sum, x, n, true);
 }
 
 /* --- AdamW ------------------------------------------------------------------------------------ */
@@ -88,6 +100,8 @@ static __global__ void __launch_bounds__(ENTRY_THREADS) adamw_kernel(const struc
     const struct adamw_args *a = &p.a;
     double norm = sqrt(*a->grad_norm_sq);
     if (!(norm < (double)INFINITY)) /* NaN too */
+        return;
+    if (a->loss && !(fabs(*a->loss) < (double)INFINITY))
         return;
     const struct weight_range range = p.ranges[blockIdx.y];
     float scale = a->clip > 0 && norm > a->clip ? (float)(a->clip / norm) : 1.0f;
