@@ -28,7 +28,7 @@ struct words {
 
 /* The recurrent engine beside the exact forward. */
 struct engine {
-    enum precision precision;
+    struct decoder_options options;
     struct evaluator evaluator;
 };
 
@@ -40,7 +40,7 @@ struct eval {
     struct dataset *data;
     enum split split;
     struct evaluator evaluator;
-    struct engine engines[PRECISIONS];
+    struct engine engines[PRECISIONS + 1];
     int n_engines;
     struct npy_writer logits;
     int64_t contexts[CONTEXTS_MAX]; /* 0: only at a file's start */
@@ -67,7 +67,9 @@ static enum parsed words_parse(int argc, const char **argv, struct words *w)
          "write the logits, float32 (samples, 256), files in order (default: none)"},
         {"precision", 0, OPTION_TEXT, &w->precision, "NAMES", 0, 0,
          "measure the engine that generates too, sample by sample, and what its precision costs: "
-         "fp32, fp16, int8 or several with commas between (default: none)"},
+         "fp32, fp16, fp16a (inputs rounded too, as the CUDA engine has them), int8 or several "
+         "with "
+         "commas between (default: none)"},
         {"json", 0, OPTION_FLAG, &w->json, NULL, 0, 0, "print one JSON object (default: text)"},
         {"output", 'o', OPTION_TEXT, &w->output, "FILE", 0, 0,
          "a page with the bits of files and how sure they are: .png or .svg (default: none)"},
@@ -142,6 +144,23 @@ static bool data_open(struct eval *e)
     return e->data != NULL;
 }
 
+/* fp16 as the CUDA engine has it: inputs of products too. */
+static const char rounded_name[] = "fp16a";
+
+static const char *engine_name(const struct engine *engine)
+{
+    return engine->options.round_inputs ? rounded_name : precision_name(engine->options.precision);
+}
+
+static bool engine_from_name(struct engine *engine, const char *name)
+{
+    engine->options.n_streams = 1;
+    engine->options.threads = DECODE_AUTO;
+    engine->options.round_inputs = strcmp(name, rounded_name) == 0;
+    return precision_from_name(&engine->options.precision,
+                               engine->options.round_inputs ? "fp16" : name);
+}
+
 static bool precisions_read(struct eval *e, const char *names)
 {
     const char *rest = names;
@@ -150,8 +169,7 @@ static bool precisions_read(struct eval *e, const char *names)
         size_t length = strcspn(rest, ",");
         snprintf(name, sizeof(name), "%.*s", (int)length, rest);
         rest = rest[length] ? rest + length + 1 : NULL;
-        if (e->n_engines == PRECISIONS ||
-            !precision_from_name(&e->engines[e->n_engines++].precision, name))
+        if (e->n_engines == PRECISIONS + 1 || !engine_from_name(&e->engines[e->n_engines++], name))
             return false;
     }
     return true;
@@ -181,7 +199,7 @@ static bool contexts_read(struct eval *e, const char *lengths, int rate)
 static bool engines_open(struct eval *e)
 {
     for (int i = 0; i < e->n_engines; i++)
-        if (!evaluator_open(&e->engines[i].evaluator, &e->net, CHUNK_MAX, &e->engines[i].precision))
+        if (!evaluator_open(&e->engines[i].evaluator, &e->net, CHUNK_MAX, &e->engines[i].options))
             return false;
     return true;
 }
@@ -195,8 +213,7 @@ static bool scores_begin(struct eval *e)
     for (int c = 0; c < e->n_contexts; c++)
         for (int i = -1; i < e->n_engines; i++)
             s->columns[s->n_columns++] = (struct score_column){
-                .context = e->contexts[c],
-                .engine = i < 0 ? NULL : precision_name(e->engines[i].precision)};
+                .context = e->contexts[c], .engine = i < 0 ? NULL : engine_name(&e->engines[i])};
     return scores_open(s, dataset_n_items(e->data, e->split));
 }
 

@@ -231,8 +231,10 @@ struct decoder_options {
     bool guided; /* a second row a stream, without label: rows n_streams.. */
     enum precision precision;
     enum decode_threads threads;
-    bool at_once; /* run every tier when it ticks; else deeper tiers' work is spread over the
-                     samples that may wait for it: the same bits, a flatter cost */
+    bool round_inputs; /* what products read is rounded to half precision too, but for dt: as the
+                          CUDA engine always does. CPU: to measure what that costs */
+    bool at_once;      /* run every tier when it ticks; else deeper tiers' work is spread over the
+                          samples that may wait for it: the same bits, a flatter cost */
 };
 
 /* All pointers are host memory. */

@@ -6,24 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool engine_open(struct evaluator *e, const enum precision *precision)
+static bool engine_open(struct evaluator *e, const struct decoder_options *engine)
 {
     struct net *net = e->net;
     const struct ops *ops = net->be->ops;
-    if (!precision)
+    if (!engine)
         return chunk_open(&e->chunk, net, 1, e->max_time, TAPE_NONE);
     if (!ops->decoder_open)
         return error_set("the %s backend has no decode engine: measure its precision with "
                          "--backend cpu",
                          ops->name);
-    e->decoder = net_decoder_open(
-        net,
-        &(struct decoder_options){.n_streams = 1, .precision = *precision, .threads = DECODE_AUTO});
+    e->decoder = net_decoder_open(net, engine);
     return e->decoder != NULL;
 }
 
 bool evaluator_open(struct evaluator *e, struct net *net, int64_t max_time,
-                    const enum precision *precision)
+                    const struct decoder_options *engine)
 {
     *e = (struct evaluator){.net = net, .max_time = max_time};
     struct backend *be = net->be;
@@ -39,7 +37,7 @@ bool evaluator_open(struct evaluator *e, struct net *net, int64_t max_time,
         error_set("out of memory for chunks of %lld samples", (long long)max_time);
         goto fail;
     }
-    if (!state_open(&e->state, net, 1) || !engine_open(e, precision))
+    if (!state_open(&e->state, net, 1) || !engine_open(e, engine))
         goto fail;
     return true;
 fail:

@@ -23,11 +23,11 @@ struct evaluator {
                     with a decoder, which only gives sums */
 };
 
-/* Samples go through in chunks of at most max_time. precision: NULL for the chunk forward, or that
-   of the recurrent engine, which then hears the samples one by one: what is measured is what would
-   sing. False with error_text. */
+/* Samples go through in chunks of at most max_time. engine: NULL for the chunk forward, or how
+   the recurrent engine is opened, on one stream, which then hears the samples one by one: what is
+   measured is what would sing. False with error_text. */
 bool evaluator_open(struct evaluator *e, struct net *net, int64_t max_time,
-                    const enum precision *precision);
+                    const struct decoder_options *engine);
 void evaluator_close(struct evaluator *e);
 
 /* The sum of -ln p over the n codes of one piece of sound (host memory), from zero state and the

@@ -131,6 +131,7 @@ struct hand {
     int8_t *q[PARTS];      /* (rows, widest input) */
     float *q_scale[PARTS]; /* (rows) */
     int64_t ld_q;
+    float *rounded[PARTS]; /* (rows, ld_q), if inputs are rounded */
 };
 
 /* Two threads are faster than one, or on a busy machine far slower. As both make the same bits, the

@@ -51,11 +51,31 @@ static bool runs_all_parts(const struct walker *w)
 
 /* --- products -------------------------------------------------------------------------------- */
 
+/* y = x to half precision; what is too large becomes the largest number. n is in lanes. */
+static void round_row(float *y, const float *x, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const float most = (float)HALF_MAX;
+        const uint16_t half = half_of(fminf(fmaxf(x[i], -most), most));
+        memcpy((char *)y + (size_t)i * sizeof half, &half, sizeof half);
+    }
+    for (int i = n - V_LANES; i >= 0; i -= V_LANES) /* in place, from the last */
+        vstore(y + i, vload_half((char *)y + (size_t)i * sizeof(uint16_t)));
+}
+
 /* Makes x (rows, n_in), ld ready for matrices m[0..n): slot says where its int8 form goes. */
 static struct operand operand_of(struct hand *hand, int slot, const struct matrix *m, int n,
                                  const float *x, int64_t ld)
 {
     struct operand op = {.x = x, .ld = ld};
+    if (hand->rounded[slot]) {
+        op.x = hand->rounded[slot];
+        op.ld = hand->ld_q;
+        for (int r = 0; r < hand->walker->n_rows; r++)
+            round_row(hand->rounded[slot] + r * hand->ld_q, x + r * ld, m->n_in);
+        x = op.x;
+        ld = op.ld;
+    }
     bool quantised = m[0].precision == PRECISION_INT8 || m[n - 1].precision == PRECISION_INT8;
     if (!quantised)
         return op;

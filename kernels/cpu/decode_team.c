@@ -118,7 +118,8 @@ static struct widest widest_of(const struct decoder *d)
     return w;
 }
 
-static void cut_hand(struct arena *a, struct hand *hand, int64_t rows, const struct widest *widest)
+static void cut_hand(struct arena *a, struct hand *hand, int64_t rows, const struct widest *widest,
+                     bool round_inputs)
 {
     hand->normed = cut_floats(a, rows * widest->in);
     hand->x_dbl = cut_floats(a, rows * widest->x_dbl);
@@ -131,6 +132,7 @@ static void cut_hand(struct arena *a, struct hand *hand, int64_t rows, const str
         hand->y[p] = cut_floats(a, rows * widest->channels);
         hand->q[p] = cut(a, rows * hand->ld_q, sizeof *hand->q[p]);
         hand->q_scale[p] = cut_floats(a, rows);
+        hand->rounded[p] = round_inputs ? cut_floats(a, rows * hand->ld_q) : NULL;
     }
 }
 
@@ -168,7 +170,7 @@ static void cut_all(struct decoder *d, struct arena *a)
         cut_walker(a, &w[1], d->n_rows, &w[0]);
     const int n_hands = d->options.threads == DECODE_ONE ? 1 : HANDS;
     for (int i = 0; i < n_hands; i++)
-        cut_hand(a, &d->hands[i], first_streams(d) * per_stream, &widest);
+        cut_hand(a, &d->hands[i], first_streams(d) * per_stream, &widest, d->options.round_inputs);
     const int64_t lines = d->n_rows * (blocks_of(widest.exchanged, LINE_FLOATS) + 1);
     for (int i = 0; i < HANDS && (by_guidance(d) || d->options.threads == DECODE_LOCKSTEP); i++)
         for (int k = 0; k < 2; k++) {

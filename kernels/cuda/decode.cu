@@ -9,6 +9,7 @@ enum {
     DECODE_QUANTUM = 2048,    /* samples of a launch */
     DECODE_QUANTUM_FULL = 64, /* with logits */
     DECODE_PERIOD = 12,       /* a multiple of every number of frames */
+    DECODE_BEYOND = 4096,     /* fragments */
     DECODE_HALVES = 2,        /* of the ring of codes: a launch fills one while the other is read */
 };
 
@@ -175,7 +176,7 @@ static bool tables_open(struct decoder *d, const struct decode_packer *p,
                         const struct decode_step *steps, const struct decode_piece *pieces)
 {
     struct decode_launch *a = &d->launch;
-    const int64_t fragments = p->n_fragments * 32 * (int64_t)sizeof(uint4);
+    const int64_t fragments = (p->n_fragments + DECODE_BEYOND) * 32 * (int64_t)sizeof(uint4);
     const int64_t vectors = p->n_vectors * (int64_t)sizeof(float);
     const int64_t of_steps = a->n_steps * (int64_t)sizeof *steps;
     const int64_t of_pieces = d->n_pieces * (int64_t)sizeof *pieces;
@@ -308,7 +309,8 @@ static bool packing_open(struct decode_packing *k, struct backend *be,
     p->coef = k->coef;
     slots_share(p);
     pack_layers(p);
-    p->fragments = static_cast<uint4 *>(malloc((size_t)p->n_fragments * 32 * sizeof *p->fragments));
+    p->fragments = static_cast<uint4 *>(
+        calloc((size_t)(p->n_fragments + DECODE_BEYOND) * 32, sizeof *p->fragments));
     p->vectors = static_cast<float *>(calloc((size_t)p->n_vectors, sizeof *p->vectors));
     p->dense = static_cast<float *>(malloc((size_t)dense_size_of(plan) * sizeof *p->dense));
     if (!p->fragments || !p->vectors || !p->dense)

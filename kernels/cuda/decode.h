@@ -74,6 +74,7 @@ struct decode_step {
     int skip;            /* the slot whose value is added; -1: none */
     int keep;            /* the slot that takes this step's value; -1: none */
     struct decode_product in, mid, out;
+    int fast;     /* the width, if the step is one that decode_fast.h does; else 0 */
     int n_out;    /* of the first product; not a mixer's */
     int channels; /* of a warp: whole tiles */
     int warps;    /* that have channels */

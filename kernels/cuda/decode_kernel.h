@@ -3,14 +3,13 @@
 #define HISS_KERNELS_CUDA_DECODE_KERNEL_H
 
 #include "kernels/cuda/decode_sample.h"
-#include "kernels/cuda/decode_step.h"
+#include "kernels/cuda/decode_fast.h"
 
 /* What a block is at work on. */
 struct decode_run {
     int begin, end;       /* its tiers */
     int *inputs, *labels; /* (rows), shared memory */
     uint8_t *made;
-    double *nats; /* this warp's stream's; lanes have the same */
     unsigned *flags;
 };
 
@@ -85,8 +84,17 @@ CUDA_DEV void decode_tick(const struct decode_block &c, const struct decode_run 
         const bool passes = s.kind <= DECODE_EMIT || s.kind == DECODE_DOWN || s.kind == DECODE_UP;
         if (passes)
             decode_before(c, run, s, tier, tick);
-        if (s.kind >= DECODE_MIXER)
-            decode_work(c, w, s, c.steps[s.next >= 0 ? s.next : follow], tick);
+        const struct decode_step &next = c.steps[s.next >= 0 ? s.next : follow];
+        if (s.fast == 64)
+            decode_work_fast<64>(c, w, s, next);
+        else if (s.fast == 128)
+            decode_work_fast<128>(c, w, s, next);
+        else if (s.fast == 256)
+            decode_work_fast<256>(c, w, s, next);
+        else if (s.fast == 32)
+            decode_work_fast<32>(c, w, s, next);
+        else if (s.kind >= DECODE_MIXER)
+            decode_work(c, w, s, next, tick);
         else
             decode_entries(c, s, run.inputs, run.labels, tick);
         if (passes)
@@ -99,7 +107,7 @@ CUDA_DEV void decode_sample(const struct decode_block &c, const struct decode_ru
 {
     const struct decode_launch &a = *c.a;
     if (c.warp < c.streams)
-        decode_take(c, run.inputs, run.made, run.nats, c.warp, t);
+        decode_take(c, run.inputs, run.made, c.warp, t);
     if (a.logits)
         for (int row = 0; row < c.rows; row++)
             a.logits[(decode_index(c, row) * a.n_samples + t) * PLAN_CODES + threadIdx.x] =
@@ -186,14 +194,10 @@ static __global__ void __launch_bounds__(DECODE_BLOCK)
     struct decode_block c;
     struct decode_run run;
     struct decode_ahead w = {};
-    double nats = 0;
     c.a = &a;
     decode_begin(c, run, shared);
-    run.nats = &nats;
     if (a.clocks && blockIdx.x == 0 && threadIdx.x == 0)
         a.clocks[0] = gpu_clock();
-    if (a.nats && run.begin == 0 && c.warp < c.streams)
-        nats = a.nats[c.first_stream + c.warp];
     const struct decode_step &first = c.steps[a.tiers[run.begin].first_product];
     decode_fetch<DECODE_AHEAD_IN>(w.in, decode_fragments(c, first.in), decode_count(c, first.in));
     decode_fetch<DECODE_AHEAD_MID>(w.mid, decode_fragments(c, first.mid),
@@ -204,8 +208,6 @@ static __global__ void __launch_bounds__(DECODE_BLOCK)
     decode_ticks(c, run, w);
     if (run.begin > 0)
         return;
-    if (a.nats && c.warp < c.streams && c.lane == 0)
-        a.nats[c.first_stream + c.warp] = nats;
     if ((int)threadIdx.x < c.rows) {
         const int64_t of = decode_index(c, (int)threadIdx.x);
         a.inputs[of] = (uint8_t)run.inputs[threadIdx.x];

@@ -259,6 +259,11 @@ static void pack_mixer(struct decode_packer *p, struct decode_step *s, const str
     dense_clear(p, s->width, (int)padded);
     dense_fill(p, 0, 0, packed_param(p, l, PARAM_OUT), l->inner, l->width, l->inner, NULL);
     s->out = pack_by_inputs(p, s->channels, s->warps);
+    const bool common = s->selective && !s->is_complex && s->blocks == 1 && l->n_taps == 4;
+    const int h = l->width, sizes[] = {32, 64, 128, 256};
+    for (int i = 0; common && i < 4; i++)
+        if (h == sizes[i] && l->inner == 2 * h && l->dt_rank == (h + 15) / 16)
+            s->fast = h;
 }
 
 static void pack_s4d(struct decode_packer *p, struct decode_step *s, const struct layer *l)

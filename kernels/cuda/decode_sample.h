@@ -121,8 +121,8 @@ CUDA_DEV float decode_nats(const float (&x)[DECODE_LANE_CODES], float of_code)
 
 /* The code of sample t of the launch, of stream `stream` of the group, for all its rows. All lanes
    of a warp. */
-CUDA_DEV void decode_take(const struct decode_block &c, int *inputs, uint8_t *made, double *nats,
-                          int stream, int t)
+CUDA_DEV void decode_take(const struct decode_block &c, int *inputs, uint8_t *made, int stream,
+                          int t)
 {
     const struct decode_launch &a = *c.a;
     const float *logits = c.logits + stream * PLAN_CODES;
@@ -149,9 +149,10 @@ CUDA_DEV void decode_take(const struct decode_block &c, int *inputs, uint8_t *ma
                 x[j] = x[j] / a.sampling.temperature + c.noise[stream * PLAN_CODES + first + j];
         code = decode_argmax(x, c.lane);
     }
-    if (a.nats)
-        *nats += (double)decode_nats(with, logits[code]);
+    const float spent = a.nats ? decode_nats(with, logits[code]) : 0.0f;
     if (c.lane == 0) {
+        if (a.nats)
+            a.nats[index] += (double)spent;
         inputs[stream] = code;
         if (a.guided)
             inputs[c.streams + stream] = code;
