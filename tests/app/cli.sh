@@ -193,7 +193,7 @@ works train plain --preset ./crop.ini && there runs/plain/best/model.safetensors
 fails 1 'there is no bundled preset micro (for the file here write ./micro.ini)' \
     train data --preset micro --run x
 fails 1 'mixer s4d needs state complex' train data --preset ./micro.ini --set model.mixer=s4d --run x
-fails 1 'nix; bundled are digits, sc09-24m, sc09-6m, tiny, youtubemix-3m' train data --preset nix --run x
+fails 1 'nix; bundled are digits, piano, sc09-24m, sc09-6m, tiny, youtubemix-3m' train data --preset nix --run x
 fails 1 'no.ini: there is no such file' train data --preset ./no.ini --run x
 fails 1 'nowhere: No such file or directory' train nowhere --run x
 fails 1 'a was begun with train.lr = 0.01, not 0.02' train --run a --set train.lr=0.02

@@ -245,7 +245,7 @@ static void test_what_a_resumed_run_may_change(void **state)
 /* Every bundled preset is complete, in order, and of the published size. */
 static void test_presets(void **state)
 {
-    const char *names[] = {"tiny", "digits", "sc09-6m", "sc09-24m", "youtubemix-3m"};
+    const char *names[] = {"tiny", "digits", "piano", "sc09-6m", "sc09-24m", "youtubemix-3m"};
     for (int i = 0; i < 5; i++) {
         static struct settings s;
         static struct config c;
