@@ -400,7 +400,7 @@ works eval ./a data --precision fp32,int8 && says 'bits a sample as fp32 generat
     says 'bits a sample as int8 generates it: [+-]0.0' out
 works eval ./a data --precision fp16 --json && says '"loss": ' out
 fails 2 '--precision fp8: expected fp32, fp16, int8' eval ./a data --precision fp8
-fails 2 '--precision fp16,fp16,fp16,fp16' eval ./a data --precision fp16,fp16,fp16,fp16
+fails 2 '--precision fp16,fp16,fp16,fp16,fp16' eval ./a data --precision fp16,fp16,fp16,fp16,fp16
 works eval ./a data --no-labels && says 'labels: not used' out
 works eval ./a data --split all && says '24 files, 9600 samples' out
 works eval ./a data/test/low/1.wav && says ' 1 file, 400 samples, 0.2 s;' out
