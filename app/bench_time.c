@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "app/bench.h"
+#include "app/measure.h"
 #include "app/stop.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -13,12 +14,6 @@ enum { ROUNDS_MIN = 3, ROUNDS_MAX = 500, CASES_MAX = 8 };
 #define ROUND_S 3e-4
 #define DEVICE_ROUND_S 3e-3
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 double bench_quantile_sorted(const double *values, int64_t n, double q)
 {
     int64_t i = (int64_t)(q * (double)n);
@@ -27,7 +22,7 @@ double bench_quantile_sorted(const double *values, int64_t n, double q)
 
 double bench_quantile(double *values, int64_t n, double q)
 {
-    qsort(values, (size_t)n, sizeof(*values), by_value);
+    measure_sort(values, n);
     return bench_quantile_sorted(values, n, q);
 }
 

@@ -1,5 +1,6 @@
 #include "app/bootstrap.h"
 
+#include "app/measure.h"
 #include "base/error.h"
 #include "base/random.h"
 
@@ -7,20 +8,6 @@
 #include <stdlib.h>
 
 enum { SEED = 1979 };
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Between neighbours by a straight line. */
-static double quantile(const double *sorted, int64_t n, double at)
-{
-    double place = at * (double)(n - 1);
-    int64_t below = (int64_t)place, above = below + 1 < n ? below + 1 : below;
-    return sorted[below] + (place - (double)below) * (sorted[above] - sorted[below]);
-}
 
 bool bootstrap_ratio(double interval[2], const double *over, const double *under, int64_t n)
 {
@@ -42,10 +29,10 @@ bool bootstrap_ratio(double interval[2], const double *over, const double *under
         if (sum_under > 0)
             ratios[n_ratios++] = sum_over / sum_under;
     }
-    qsort(ratios, (size_t)n_ratios, sizeof(*ratios), by_value);
     if (n_ratios > 0) {
-        interval[0] = quantile(ratios, n_ratios, 0.025);
-        interval[1] = quantile(ratios, n_ratios, 0.975);
+        measure_sort(ratios, n_ratios);
+        interval[0] = measure_quantile(ratios, n_ratios, 0.025);
+        interval[1] = measure_quantile(ratios, n_ratios, 0.975);
     }
     free(ratios);
     return true;

@@ -62,12 +62,21 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-void measure_quantiles(double out[MEASURE_QUANTILES], double *x, int64_t n)
+void measure_sort(double *x, int64_t n)
 {
     qsort(x, (size_t)n, sizeof(*x), by_value);
-    for (int q = 0; q < MEASURE_QUANTILES; q++) {
-        double at = measure_quantile_at[q] * (double)(n - 1);
-        int64_t below = (int64_t)at, above = below + 1 < n ? below + 1 : below;
-        out[q] = x[below] + (at - (double)below) * (x[above] - x[below]);
-    }
+}
+
+double measure_quantile(const double *sorted, int64_t n, double at)
+{
+    double place = at * (double)(n - 1);
+    int64_t below = (int64_t)place, above = below + 1 < n ? below + 1 : below;
+    return sorted[below] + (place - (double)below) * (sorted[above] - sorted[below]);
+}
+
+void measure_quantiles(double out[MEASURE_QUANTILES], double *x, int64_t n)
+{
+    measure_sort(x, n);
+    for (int q = 0; q < MEASURE_QUANTILES; q++)
+        out[q] = measure_quantile(x, n, measure_quantile_at[q]);
 }

@@ -18,10 +18,16 @@ double measure_swing_db(const float *x /* (n) */, int64_t n);
    windows of 512 samples. 1 is white noise. 0 for fewer samples than a window. */
 double measure_flatness(const float *x /* (n) */, int64_t n);
 
+/* Upwards. */
+void measure_sort(double *x /* (n) */, int64_t n);
+
+/* Quantile `at`, 0 to 1, of n > 0 sorted values, between neighbours by a straight line. */
+double measure_quantile(const double *sorted /* (n) */, int64_t n, double at);
+
 enum { MEASURE_QUANTILES = 7 };
 extern const double measure_quantile_at[MEASURE_QUANTILES]; /* 0, .05, .25, .5, .75, .95, 1 */
 
-/* Quantiles of n values, between neighbours by a straight line; sorts x. */
+/* The quantiles of n values; sorts x. */
 void measure_quantiles(double out[MEASURE_QUANTILES], double *x /* (n) */, int64_t n);
 
 #endif
