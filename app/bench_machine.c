@@ -233,6 +233,65 @@ static bool copy_rows(struct bench *b)
     return true;
 }
 
+/* --- the decode engine's kernels ------------------------------------------------------------- */
+
+struct kernel {
+    const struct ops *ops;
+    enum precision precision;
+    void *memory;
+    volatile float sink;
+};
+
+static void product_run(void *arg, int64_t times)
+{
+    struct kernel *k = arg;
+    k->sink = k->ops->limit_product(k->precision, k->memory, times);
+}
+
+static void state_run(void *arg, int64_t times)
+{
+    struct kernel *k = arg;
+    k->sink = k->ops->limit_state(k->memory, times);
+}
+
+static bool kernel_rows(struct bench *b)
+{
+    enum { CASES = PRECISIONS + 1 };
+    const char *section = "kernels of decoding";
+    struct kernel kernels[CASES];
+    struct bench_case cases[CASES];
+    bool ok = true;
+    log_status(false, "measuring the kernels of decoding");
+    for (int i = 0; i < CASES; i++) {
+        struct kernel *k = &kernels[i];
+        *k = (struct kernel){.ops = b->backend[0]->ops, .precision = (enum precision)i};
+        k->memory = ok ? backend_alloc(b->backend[0], LIMIT_MEMORY) : NULL;
+        ok = ok && k->memory;
+        cases[i] = (struct bench_case){.run = i < PRECISIONS ? product_run : state_run, .arg = k};
+        if (ok)
+            cases[i].run(k, 0);
+    }
+    ok = ok && bench_measure(b, cases, CASES, 0.3);
+    for (int i = 0; ok && i < CASES; i++) {
+        const bool product = i < PRECISIONS;
+        const double n = product ? (double)limit_product_outputs(i) * LIMIT_INPUTS
+                                 : (double)LIMIT_CHANNELS * LIMIT_STATES;
+        char row[BENCH_ROW_MAX] = "selective state";
+        if (product)
+            snprintf(row, sizeof(row), "product in %s", precision_name(i));
+        report_add(&b->report, section, row, product ? "median_ps/MAC" : "median_ps/state",
+                   cases[i].median_s / n * 1e12);
+        report_add(&b->report, section, row, product ? "MAC/clock" : "states/clock",
+                   n / (cases[i].best_s * b->clock_rate[0]));
+    }
+    for (int i = 0; i < CASES; i++)
+        if (kernels[i].memory)
+            backend_free(b->backend[0], kernels[i].memory);
+    report_note(&b->report, section,
+                "one thread, one row, from L2: 256 KiB of weights; 512 channels of 16 states");
+    return ok;
+}
+
 /* --- handing over ----------------------------------------------------------------------------- */
 
 struct handover {
@@ -302,6 +361,6 @@ bool bench_machine(struct bench *b)
 {
     if (bench_is_device(b->backend[0]))
         return bench_device(b);
-    return processor_rows(b) && read_rows(b) && copy_rows(b) &&
+    return processor_rows(b) && read_rows(b) && copy_rows(b) && kernel_rows(b) &&
            (b->n_threads < 2 || handover_rows(b));
 }

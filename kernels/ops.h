@@ -360,13 +360,32 @@ struct ops {
     float (*limit_exp)(int64_t n);
     /* Reads n floats (a multiple of LIMIT_ROUND) `times` over. */
     float (*limit_read)(const float *x, int64_t n, int64_t times);
+    /* What the decode engine spends its time in, alone: `times` products of a packed matrix
+       (limit_product_outputs(precision), LIMIT_INPUTS), whose weights fill LIMIT_WEIGHTS bytes,
+       with one vector; `times` ticks of LIMIT_CHANNELS selective channels of LIMIT_STATES real
+       states. memory: LIMIT_MEMORY bytes of backend memory, which a call with 0 `times` fills. */
+    float (*limit_product)(enum precision precision, void *memory, int64_t times);
+    float (*limit_state)(void *memory, int64_t times);
     /* The same of a device, all of it, which the call only begins; NULL where the calling thread
        computes. At least n multiply-adds, or exponentials; returns how many. */
     int64_t (*limit_device_multiply)(struct backend *be, int64_t n);
     int64_t (*limit_device_exp)(struct backend *be, int64_t n);
 };
 
-enum { LIMIT_ROUND = 192 };
+enum {
+    LIMIT_ROUND = 192,
+    LIMIT_INPUTS = 256,
+    LIMIT_WEIGHTS = 256 << 10, /* too many for the first cache, few enough for the second */
+    LIMIT_CHANNELS = 512,
+    LIMIT_STATES = 16,
+    LIMIT_MEMORY = 4 << 20,
+};
+
+static inline int limit_product_outputs(enum precision precision)
+{
+    const int bytes = precision == PRECISION_FP32 ? 4 : precision == PRECISION_FP16 ? 2 : 1;
+    return LIMIT_WEIGHTS / (bytes * LIMIT_INPUTS);
+}
 
 /* Floats of scan_args.entering. */
 static inline int64_t scan_entering_size(const struct ops *ops, const struct layer *layer,

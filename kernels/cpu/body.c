@@ -70,4 +70,6 @@ const struct ops CPU_OPS_NAME = {
     .limit_multiply = op_limit_multiply,
     .limit_exp = op_limit_exp,
     .limit_read = op_limit_read,
+    .limit_product = op_limit_product,
+    .limit_state = op_limit_state,
 };

@@ -47,12 +47,57 @@ static void test_every_exponential_is_made(void **state)
     backend_close(be);
 }
 
+/* Against sums over the same weights, which limits.c describes. */
+static void test_products_are_products(void **state)
+{
+    struct backend *be = backend_open("cpu", 1);
+    void *memory = backend_alloc(be, LIMIT_MEMORY);
+    for (int precision = 0; precision < PRECISIONS; precision++) {
+        double sum = 0, size = 0;
+        for (int o = 0; o < limit_product_outputs(precision); o++)
+            for (int i = 0; i < LIMIT_INPUTS; i++) {
+                double term = ((3 * o + i) % 8 - 3) * 0.25 * (i % 5) * 0.25;
+                sum += term;
+                size += fabs(term);
+            }
+        be->ops->limit_product(precision, memory, 0);
+        for (int times = 1; times < 3; times++) {
+            double got = be->ops->limit_product(precision, memory, times);
+            assert_true(fabs(got - sum) <= (precision == PRECISION_INT8 ? 4e-3 * size : 0));
+        }
+    }
+    backend_free(be, memory);
+    backend_close(be);
+}
+
+static void test_states_are_moved(void **state)
+{
+    struct backend *be = backend_open("cpu", 1);
+    void *memory = backend_alloc(be, LIMIT_MEMORY);
+    double h[LIMIT_STATES] = {0};
+    be->ops->limit_state(memory, 0);
+    for (int times = 1; times < 4; times++) {
+        double sum = 0;
+        for (int k = 0; k < times; k++)
+            for (int n = 0; n < LIMIT_STATES; n++)
+                h[n] = h[n] * exp2(-(n + 1)) + 1;
+        for (int n = 0; n < LIMIT_STATES; n++)
+            sum += h[n] * LIMIT_CHANNELS;
+        double got = be->ops->limit_state(memory, times);
+        assert_true(fabs(got / sum - 1) < 1e-5);
+    }
+    backend_free(be, memory);
+    backend_close(be);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_float_is_read),
         cmocka_unit_test(test_every_multiply_is_done),
         cmocka_unit_test(test_every_exponential_is_made),
+        cmocka_unit_test(test_products_are_products),
+        cmocka_unit_test(test_states_are_moved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
