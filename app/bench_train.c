@@ -45,7 +45,7 @@ static void step_run(void *arg, int64_t times)
     struct training_case *t = arg;
     struct train_result result;
     for (int64_t i = 0; i < times; i++)
-        t->failed |= !trainer_step(&t->trainer, t->codes, t->mask, t->labels, &result);
+        t->failed |= !trainer_step(&t->trainer, t->codes, t->mask, t->labels, NULL, &result);
 }
 
 /* Bytes of this process in memory. */

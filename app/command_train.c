@@ -201,6 +201,7 @@ static struct dataset *data_open(const struct settings *s, const char *path, int
     o.label_dropout = (float)s->label_dropout;
     o.speed = (float)s->speed;
     o.gain_db = (float)s->gain_db;
+    o.carry = s->carry;
     o.cache_bytes = s->cache;
     o.n_threads = n_threads > 0 ? (int)n_threads : thread_count_available();
     o.progress = reading_show;

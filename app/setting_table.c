@@ -81,6 +81,9 @@ const struct setting setting_table[] = {
      "samples whose intermediate values are kept at once: less memory for long clips; 0: all"},
     {"train", "recompute", SETTING_COUNT, FIELD(recompute), "0", 0, 1, NULL, false,
      "1: compute values inside layers twice instead of keeping them: less memory"},
+    {"train", "carry", SETTING_COUNT, FIELD(carry), "1", 1, 1e6, NULL, false,
+     "clips in a row of a recording that hand on their state, gradients within each; 1: each clip "
+     "begins anew"},
     {"train", "products", SETTING_CHOICE, FIELD(products), "tf32", 0, 0, "fp32|tf32", false,
      "what a GPU rounds factors of matrix products to; the CPU keeps fp32"},
     {"train", "lr", SETTING_REAL, FIELD(lr), "2e-3", 0, 10, NULL, false, "highest learning rate"},

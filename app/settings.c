@@ -2,6 +2,7 @@
 #include "app/settings.h"
 
 #include "app/setting_value.h"
+#include "audio/normalize.h"
 #include "base/error.h"
 #include "base/quantizer.h"
 
@@ -99,6 +100,28 @@ static bool list_spread(const struct settings *s, struct setting_list *list, con
     return true;
 }
 
+/* Windows must follow each other without a seam, and the pools stand alike in each. */
+static bool carry_check(const struct settings *s)
+{
+    int64_t unit = s->pool.n > 0 ? s->up_shift : 1;
+    const char *why = s->clip != CLIP_CROP               ? "audio.clip = crop"
+                      : s->speed > 0                     ? "data.speed = 0"
+                      : s->normalize == NORMALIZE_MINMAX ? "audio.normalize = none or peak"
+                                                         : NULL;
+    if (s->carry <= 1)
+        return true;
+    if (why)
+        return error_set("%s: train.carry = %lld needs %s", origin_of(s, "train", "carry"),
+                         (long long)s->carry, why);
+    for (int i = 0; i < s->pool.n; i++)
+        unit *= s->pool.value[i];
+    return settings_clip(s) % unit == 0 ||
+           error_set("%s: train.carry = %lld needs clips of a multiple of %lld samples (the pools "
+                     "and up_shift), not of %lld",
+                     origin_of(s, "train", "carry"), (long long)s->carry, (long long)unit,
+                     (long long)settings_clip(s));
+}
+
 bool settings_resolve(struct settings *s)
 {
     for (int pass = 0; pass < 2; pass++) /* the second knows the sample rate */
@@ -123,6 +146,8 @@ bool settings_resolve(struct settings *s)
     if (s->min_lr > s->lr)
         return error_set("%s: train.min_lr = %g is above train.lr = %g",
                          origin_of(s, "train", "min_lr"), s->min_lr, s->lr);
+    if (!carry_check(s))
+        return false;
     for (int i = 0; i < n_settings; i++)
         setting_write(s, &setting_table[i], s->source[i].text);
     return true;
@@ -174,6 +199,7 @@ struct train_settings settings_train(const struct settings *s)
         .clip = settings_clip(s),
         .slice = s->slice < settings_clip(s) ? s->slice : 0,
         .recompute = s->recompute != 0,
+        .carry = s->carry > 1,
         .steps = s->steps,
         .warmup = s->warmup,
         .lr = s->lr,

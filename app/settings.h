@@ -77,7 +77,7 @@ struct settings {
     double label_dropout, speed, gain_db;
     char license[SETTING_TEXT_MAX], card[SETTING_TEXT_MAX];
     /* [train] */
-    int64_t seed, batch, micro_batch, train_samples, slice, recompute, steps, warmup;
+    int64_t seed, batch, micro_batch, train_samples, slice, recompute, carry, steps, warmup;
     int64_t products; /* enum products */
     double lr, min_lr, beta1, beta2, eps, weight_decay, clip_norm, ema;
     int64_t valid_every, valid_clips, sample_every, checkpoint_every, keep, log_every, max_skipped;

@@ -130,12 +130,24 @@ static bool due(const struct training *t, int64_t every)
     return t->progress.step % every == 0 || t->progress.step == t->s->steps;
 }
 
+/* For how many windows before this step's the states were carried. */
+static void count_carried(struct training *t)
+{
+    struct window *w = &t->window;
+    for (int b = 0; t->trainer.windows && b < t->s->batch; b++) {
+        int64_t n = t->trainer.windows[b];
+        w->n_carried += n;
+        w->most_carried = n > w->most_carried ? n : w->most_carried;
+    }
+}
+
 /* Takes one optimiser step; counts what came of it. */
 static bool train_one(struct training *t, struct train_result *result)
 {
     double start = clock_s();
     const struct batch *batch = loader_next(t->loader);
-    if (!batch || !trainer_step(&t->trainer, batch->codes, batch->mask, batch->labels, result))
+    if (!batch || !trainer_step(&t->trainer, batch->codes, batch->mask, batch->labels,
+                                batch->goes_on, result))
         return false;
     struct progress *p = &t->progress;
     struct window *w = &t->window;
@@ -147,6 +159,7 @@ static bool train_one(struct training *t, struct train_result *result)
     w->seconds += clock_s() - start;
     w->n_steps++;
     w->n_samples += batch->n_rows * batch->n_samples;
+    count_carried(t);
     if (!result->skipped) {
         w->nats += result->nats;
         w->n_targets += result->n_targets;

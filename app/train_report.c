@@ -52,6 +52,13 @@ bool report_log(struct training *t, const struct train_result *result)
     set_real(line, "hours", hours_heard(t));
     set_real(line, "samples_per_s", (double)w->n_samples / w->seconds);
     json_object_set_new(line, "skipped", json_integer(p->skipped));
+    if (t->s->carry > 1) {
+        double window_s = (double)settings_clip(t->s) / (double)t->s->sample_rate;
+        double clips = (double)w->n_steps * (double)t->s->batch;
+        set_real(line, "carried_s", (double)w->n_carried / clips * window_s);
+        set_real(line, "carried_most_s", (double)w->most_carried * window_s);
+        json_object_set_new(line, "carried_most", json_integer(w->most_carried));
+    }
     double a_step = w->seconds / (double)w->n_steps;
     *w = (struct window){
         .seconds_a_step = w->seconds_a_step > 0 ? 0.7 * w->seconds_a_step + 0.3 * a_step : a_step};
@@ -66,6 +73,15 @@ void report_start(const struct training *t)
              (double)t->net.plan.n_weights / 1e6, t->net.config.n_labels,
              (long long)t->s->sample_rate, t->backend->ops->name, n_threads,
              n_threads == 1 ? "" : "s", job->run->path);
+    if (t->s->carry > 1) {
+        char most[32];
+        double window_s = (double)settings_clip(t->s) / (double)t->s->sample_rate;
+        log_info("states go on over %lld windows of %lld samples, %s; gradients within each; "
+                 "%.3g MiB of states",
+                 (long long)t->s->carry, (long long)settings_clip(t->s),
+                 length_format(most, sizeof(most), (double)t->s->carry * window_s),
+                 (double)t->s->batch * (double)t->net.plan.state_size * 4 / (1 << 20));
+    }
     if (t->progress.step > 0)
         log_info("resumed at step %lld", (long long)t->progress.step);
 }

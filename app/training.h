@@ -15,6 +15,8 @@
 struct window {
     double nats, seconds;
     int64_t n_targets, n_samples, n_steps;
+    int64_t n_carried; /* windows heard before the clips with their states carried, all of them */
+    int64_t most_carried;  /* before one clip */
     double seconds_a_step; /* of the last windows, for the time that is left */
 };
 

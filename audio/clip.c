@@ -88,10 +88,29 @@ struct clip_draw clip_draw(const struct dataset *d, uint64_t index)
     int64_t place = draw_below(ends[n_items - 1], o->seed, index, WORD_PLACE, WORD_PLACE_LOW);
     c.item = find_item(ends, n_items, place);
     int64_t n = dataset_entry(d, SPLIT_TRAIN, c.item)->file.n_samples;
-    int64_t room = n - source_samples(o, c.speed);
+    int64_t whole = o->carry > 1 ? o->carry * o->clip_samples : source_samples(o, c.speed);
+    int64_t room = n - whole;
     if (room > 0)
         c.from = draw_below(room + 1, o->seed, index, WORD_FROM, WORD_FROM_LOW);
     return c;
+}
+
+struct clip_draw clip_draw_window(const struct dataset *d, uint64_t stay, int64_t window)
+{
+    const struct dataset_options *o = &d->options;
+    const int64_t carry = o->carry > 1 ? o->carry : 1;
+    assert(window < carry);
+    for (int64_t first = 0;;) {
+        struct clip_draw c = clip_draw(d, stay * (uint64_t)carry + (uint64_t)first);
+        int64_t left = dataset_entry(d, SPLIT_TRAIN, c.item)->file.n_samples - c.from;
+        int64_t windows = (left + o->clip_samples - 1) / o->clip_samples;
+        if (carry == 1 || window - first < windows) {
+            c.before = window - first;
+            c.from += c.before * o->clip_samples;
+            return c;
+        }
+        first += windows;
+    }
 }
 
 uint64_t dataset_clips_per_epoch(const struct dataset *d)
@@ -106,6 +125,8 @@ struct clip_maker *clip_maker_open(const struct dataset *d)
 {
     const struct dataset_options *o = &d->options;
     assert(o->speed >= 0 && 1 + o->speed <= SPEED_RATIO_MAX);
+    assert(o->carry <= 1 ||
+           (o->clip_mode == CLIP_CROP && o->speed == 0 && o->normalize != NORMALIZE_MINMAX));
     struct clip_maker *m = calloc(1, sizeof *m);
     if (!m)
         goto fail;
@@ -157,11 +178,11 @@ static int64_t make_sound(struct clip_maker *m, const struct entry *e, const str
     return n;
 }
 
-bool clip_make(struct clip_maker *m, uint64_t index, uint8_t *codes, uint8_t *mask, int32_t *label)
+static bool make_drawn(struct clip_maker *m, struct clip_draw c, uint8_t *codes, uint8_t *mask,
+                       int32_t *label)
 {
     const struct dataset *d = m->d;
     const struct dataset_options *o = &d->options;
-    struct clip_draw c = clip_draw(d, index);
     const struct entry *e = dataset_entry(d, SPLIT_TRAIN, c.item);
     *label = c.no_label ? NO_LABEL : e->file.label;
     if (o->speed > 0 || o->gain_db > 0) {
@@ -178,4 +199,17 @@ bool clip_make(struct clip_maker *m, uint64_t index, uint8_t *codes, uint8_t *ma
     if (o->pad_loss)
         memset(mask, 1, (size_t)o->clip_samples);
     return true;
+}
+
+bool clip_make(struct clip_maker *m, uint64_t index, uint8_t *codes, uint8_t *mask, int32_t *label)
+{
+    return make_drawn(m, clip_draw(m->d, index), codes, mask, label);
+}
+
+bool clip_make_window(struct clip_maker *m, uint64_t stay, int64_t window, uint8_t *codes,
+                      uint8_t *mask, int32_t *label, uint8_t *goes_on)
+{
+    struct clip_draw c = clip_draw_window(m->d, stay, window);
+    *goes_on = c.before > 0;
+    return make_drawn(m, c, codes, mask, label);
 }

@@ -8,6 +8,11 @@
  *           anew for each epoch: a keyed permutation of the file numbers, computed, not stored
  *   crop    file and offset are drawn for each clip, every second of sound being as likely
  *
+ * With `carry` above 1 clips come in stays: a stay is `carry` windows of clip_samples, one after
+ * the other in a recording that is drawn for it. Where a recording ends the next window begins
+ * another one. A window is a function of (stay, window) and the data set; row j of step s is window
+ * s mod carry of stay (s / carry) batch + j, which without carrying is clip s batch + j.
+ *
  * Then, if asked for: speed (the sound resampled by a factor drawn from [1 - speed, 1 + speed]),
  * the level rule, gain (drawn in dB from [-gain_db, 0]), label dropout.
  *
@@ -28,15 +33,22 @@ void clip_maker_close(struct clip_maker *m);                 /* NULL is fine */
    temporary file cannot be read. */
 bool clip_make(struct clip_maker *m, uint64_t index, uint8_t *codes, uint8_t *mask, int32_t *label);
 
+/* Makes window `window` (below carry) of stay `stay`. *goes_on: 1 if it follows in the recording on
+   the window before it, of which gain and label are the same. */
+bool clip_make_window(struct clip_maker *m, uint64_t stay, int64_t window, uint8_t *codes,
+                      uint8_t *mask, int32_t *label, uint8_t *goes_on);
+
 /* How a clip was drawn: for listings and tests. */
 struct clip_draw {
-    int64_t item;  /* of the train split */
-    int64_t from;  /* first sample, within the item */
-    float speed;   /* factor, 1: none */
-    float gain;    /* factor, 1: none */
-    bool no_label; /* dropped */
+    int64_t item;   /* of the train split */
+    int64_t from;   /* first sample, within the item */
+    float speed;    /* factor, 1: none */
+    float gain;     /* factor, 1: none */
+    bool no_label;  /* dropped */
+    int64_t before; /* windows of this recording before this one in the stay */
 };
 struct clip_draw clip_draw(const struct dataset *d, uint64_t index);
+struct clip_draw clip_draw_window(const struct dataset *d, uint64_t stay, int64_t window);
 
 /* Clips that make one epoch: every file once (whole), or the set's length over the clip's, rounded
    up (crop). At least 1. */

@@ -64,6 +64,8 @@ struct dataset_options {
     float label_dropout; /* the part of clips that lose their label */
     float speed;         /* 0.1: up to 10 % faster or slower, pitch and all; 0: off; at most 0.45 */
     float gain_db;       /* 12: made quieter by up to 12 dB; 0: off */
+    int64_t carry;       /* windows of a recording that are heard one after the other, see clip.h;
+                            1: none. More of them only with crop, without speed and minmax */
 
     int64_t cache_bytes;      /* memory for the decoded set; beyond it, the temporary file */
     const char *cache_folder; /* where that file goes; NULL: $TMPDIR, else /var/tmp */
@@ -76,7 +78,7 @@ struct dataset_options {
 };
 
 /* Defaults: 16000 Hz, mu-law-256, peak, crop of 16000 samples, padding a target, train and valid,
-   no labels, dropout 0.1, no augmentation, seed 0, 1 GiB, all processors. */
+   no labels, dropout 0.1, no augmentation, no carrying, seed 0, 1 GiB, all processors. */
 void dataset_options_init(struct dataset_options *o);
 
 /* What became of a file. */

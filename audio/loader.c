@@ -21,6 +21,7 @@ struct loader {
     uint8_t *codes;      /* (n_slots, B, T) */
     uint8_t *mask;       /* (n_slots, B, T) */
     int32_t *labels;     /* (n_slots, B) */
+    uint8_t *goes_on;    /* (n_slots, B) */
     struct pool *pool;
     struct clip_maker **makers; /* (n_threads) */
     pthread_t thread;
@@ -41,12 +42,13 @@ static void make_row(void *arg, int64_t row, int thread)
     struct loader *l = arg;
     const struct batch *b = &l->slots[l->filling];
     int64_t at = (int64_t)l->filling * b->n_rows + row;
-    uint64_t index =
-        (uint64_t)b->step * (uint64_t)l->options.batch + (uint64_t)(l->options.first_row + row);
+    int64_t carry = dataset_options(l->d)->carry > 1 ? dataset_options(l->d)->carry : 1;
+    uint64_t stay = (uint64_t)(b->step / carry) * (uint64_t)l->options.batch +
+                    (uint64_t)(l->options.first_row + row);
     if (atomic_load(&l->stop) || atomic_load(&l->row_failed))
         return;
-    if (clip_make(l->makers[thread], index, l->codes + at * b->n_samples,
-                  l->mask + at * b->n_samples, l->labels + at))
+    if (clip_make_window(l->makers[thread], stay, b->step % carry, l->codes + at * b->n_samples,
+                         l->mask + at * b->n_samples, l->labels + at, l->goes_on + at))
         return;
     pthread_mutex_lock(&l->lock);
     if (!atomic_exchange(&l->row_failed, true))
@@ -97,8 +99,9 @@ static bool allocate(struct loader *l)
     l->codes = malloc(size);
     l->mask = malloc(size);
     l->labels = malloc(rows * sizeof *l->labels);
+    l->goes_on = malloc(rows);
     l->makers = calloc((size_t)o->n_threads, sizeof *l->makers);
-    if (!l->slots || !l->codes || !l->mask || !l->labels || !l->makers)
+    if (!l->slots || !l->codes || !l->mask || !l->labels || !l->goes_on || !l->makers)
         return error_set("out of memory for %d batches of %d clips of %lld samples", l->n_slots,
                          o->n_rows, (long long)samples);
     for (int i = 0; i < l->n_slots; i++) {
@@ -109,6 +112,7 @@ static bool allocate(struct loader *l)
             .codes = l->codes + row * (size_t)samples,
             .mask = l->mask + row * (size_t)samples,
             .labels = l->labels + row,
+            .goes_on = l->goes_on + row,
         };
     }
     for (int i = 0; i < o->n_threads; i++)
@@ -165,6 +169,7 @@ void loader_close(struct loader *l)
     free(l->codes);
     free(l->mask);
     free(l->labels);
+    free(l->goes_on);
     pthread_cond_destroy(&l->changed);
     pthread_mutex_destroy(&l->lock);
     free(l);

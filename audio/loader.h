@@ -1,9 +1,10 @@
 /*
  * The loader: a thread that makes training batches before they are needed.
  *
- * Row j of step s is clip s * batch + j, whatever the timing. The training loop calls loader_next;
- * the loader thread (with helpers of its own, if n_threads is above 1) fills a ring of `ahead`
- * batches, allocated once. An error there comes out of loader_next.
+ * Row j of step s is clip s * batch + j (or a window of a stay: clip.h), whatever the timing. The
+ * training loop calls loader_next; the loader thread (with helpers of its own, if n_threads is
+ * above 1) fills a ring of `ahead` batches, allocated once. An error there comes out of
+ * loader_next.
  *
  * One consumer thread. The data set must outlive the loader and is only read.
  */
@@ -25,12 +26,13 @@ struct loader_options {
 
 struct batch {
     int64_t step;
-    int n_rows;            /* B */
-    int64_t n_samples;     /* T = clip_samples */
-    const uint8_t *codes;  /* (B,T) targets */
-    const uint8_t *mask;   /* (B,T) 1: counts in the loss */
-    const int32_t *labels; /* (B) NO_LABEL: none */
-    int64_t n_targets;     /* ones in mask */
+    int n_rows;             /* B */
+    int64_t n_samples;      /* T = clip_samples */
+    const uint8_t *codes;   /* (B,T) targets */
+    const uint8_t *mask;    /* (B,T) 1: counts in the loss */
+    const int32_t *labels;  /* (B) NO_LABEL: none */
+    const uint8_t *goes_on; /* (B) 1: follows in the recording on this row of the step before */
+    int64_t n_targets;      /* ones in mask */
 };
 
 struct loader *loader_open(const struct dataset *d, const struct loader_options *o);

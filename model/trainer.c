@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* t->outcome. */
 enum { OUTCOME_NATS, OUTCOME_NORM_SQ, OUTCOMES };
@@ -18,6 +19,12 @@ static int64_t n_slices(const struct train_settings *s)
 {
     int64_t length = slice_length(s);
     return (s->clip + length - 1) / length;
+}
+
+/* Of one stream's state. */
+static size_t state_bytes(const struct trainer *t)
+{
+    return (size_t)t->net->plan.state_size * sizeof(float);
 }
 
 /* Neighbouring parameters that are updated alike become one range. The learning rates of a range
@@ -48,6 +55,29 @@ static bool make_ranges(struct trainer *t)
     return true;
 }
 
+int64_t trainer_window_unit(const struct plan *plan)
+{
+    int64_t unit = plan->rate[plan->n_tiers - 1];
+    for (int i = 0; i < plan->n_layers; i++)
+        if (plan->layers[i].kind == LAYER_UP) /* its frames lie in turns, all pools alike */
+            return unit * plan->layers[i].up_shift;
+    return unit;
+}
+
+static bool alloc_carried(struct trainer *t)
+{
+    const size_t batch = (size_t)t->settings.batch;
+    t->carried = backend_alloc(t->net->be, batch * state_bytes(t));
+    t->windows = calloc(batch, sizeof *t->windows);
+    t->last = calloc(batch, sizeof *t->last);
+    t->broken = calloc(batch, sizeof *t->broken);
+    if (!t->carried || !t->windows || !t->last || !t->broken)
+        return false;
+    for (size_t b = 0; b < batch; b++)
+        t->broken[b] = true;
+    return true;
+}
+
 static bool alloc_all(struct trainer *t)
 {
     struct backend *be = t->net->be;
@@ -55,10 +85,10 @@ static bool alloc_all(struct trainer *t)
     size_t weights = (size_t)t->net->plan.weights_size * sizeof(float);
     size_t micro = (size_t)s->micro_batch;
     size_t slice = micro * (size_t)slice_length(s);
-    size_t state = micro * (size_t)t->net->plan.state_size * sizeof(float);
+    size_t state = micro * state_bytes(t);
     return (t->grads = backend_alloc(be, weights)) && (t->m = backend_alloc(be, weights)) &&
            (t->v = backend_alloc(be, weights)) && (t->average = backend_alloc(be, weights)) &&
-           (t->codes = backend_alloc(be, (size_t)s->batch * (size_t)s->clip)) &&
+           (t->codes = backend_alloc(be, (size_t)s->batch * (size_t)(1 + s->clip))) &&
            (t->masks = backend_alloc(be, (size_t)s->batch * (size_t)s->clip)) &&
            (t->labels = backend_alloc(be, (size_t)s->batch * sizeof(int32_t))) &&
            (t->nats = backend_alloc(be, slice * sizeof(float))) &&
@@ -66,7 +96,9 @@ static bool alloc_all(struct trainer *t)
            (t->mask = backend_alloc(be, slice)) && (t->scale = backend_alloc(be, sizeof(float))) &&
            (t->outcome = backend_alloc(be, OUTCOMES * sizeof(double))) &&
            (t->slice_states = backend_alloc(be, (size_t)n_slices(s) * state)) &&
-           (t->dstate = backend_alloc(be, state));
+           (t->dstate = backend_alloc(be, state)) &&
+           (t->host_codes = malloc((size_t)s->batch * (size_t)(1 + s->clip))) &&
+           (!s->carry || alloc_carried(t));
 }
 
 bool trainer_open(struct trainer *t, struct net *net, const struct train_settings *settings)
@@ -74,6 +106,7 @@ bool trainer_open(struct trainer *t, struct net *net, const struct train_setting
     *t = (struct trainer){.net = net, .settings = *settings};
     const struct train_settings *s = &t->settings;
     assert(s->batch % s->micro_batch == 0);
+    assert(!s->carry || s->clip % trainer_window_unit(&net->plan) == 0);
     enum tape tape = s->recompute ? TAPE_VALUES : TAPE_ALL;
     if (!make_ranges(t) || !alloc_all(t) || !state_open(&t->state, net, s->micro_batch) ||
         !chunk_open(&t->chunk, net, s->micro_batch, slice_length(s), tape)) {
@@ -99,12 +132,17 @@ void trainer_close(struct trainer *t)
     chunk_close(&t->chunk);
     state_close(&t->state, t->net);
     backend_repeat_free(be, t->repeat);
-    void *const blocks[] = {t->grads, t->m,      t->v,       t->average,      t->codes,
-                            t->masks, t->labels, t->nats,    t->in,           t->targets,
-                            t->mask,  t->scale,  t->outcome, t->slice_states, t->dstate};
+    void *const blocks[] = {t->grads,  t->m,      t->v,       t->average,      t->codes,
+                            t->masks,  t->labels, t->nats,    t->in,           t->targets,
+                            t->mask,   t->scale,  t->outcome, t->slice_states, t->dstate,
+                            t->carried};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         if (blocks[i])
             backend_free(be, blocks[i]);
+    free(t->host_codes);
+    free(t->windows);
+    free(t->last);
+    free(t->broken);
     free(t->ranges);
     free(t->range_own_lr);
     *t = (struct trainer){0};
@@ -126,22 +164,22 @@ struct micro {
     int64_t begin, length; /* of the slice, in samples */
 };
 
-/* (micro_batch, length) of the step's rows, `late` samples late. */
-static void take_slice(struct trainer *t, uint8_t *to, const uint8_t *from, const struct micro *u,
-                       int late)
+/* to (micro_batch, length) = the slice's part of the step's rows (batch, ld), of which `skip` bytes
+   come before the clip's first. */
+static void take_slice(struct trainer *t, uint8_t *to, const uint8_t *from, int64_t ld, int skip,
+                       const struct micro *u)
 {
     struct backend *be = t->net->be;
-    be->ops->codes_slice(be, to, from + u->first * t->settings.clip,
+    be->ops->codes_slice(be, to, from + u->first * ld,
                          &(struct codes_range){.n_rows = t->settings.micro_batch,
-                                               .clip = t->settings.clip,
-                                               .begin = u->begin - late,
-                                               .length = u->length,
-                                               .before = PLAN_START_CODE});
+                                               .clip = ld,
+                                               .begin = u->begin + skip,
+                                               .length = u->length});
 }
 
 static float *slice_forward(struct trainer *t, const struct micro *u)
 {
-    take_slice(t, t->in, t->codes, u, 1);
+    take_slice(t, t->in, t->codes, t->settings.clip + 1, 0, u);
     return chunk_forward(&t->chunk, &t->state, t->in, t->labels + u->first, u->length);
 }
 
@@ -151,8 +189,8 @@ static void slice_train(struct trainer *t, const struct micro *u)
     struct backend *be = t->net->be;
     int64_t rows = t->settings.micro_batch * u->length;
     float *logits = slice_forward(t, u);
-    take_slice(t, t->targets, t->codes, u, 0);
-    take_slice(t, t->mask, t->masks, u, 0);
+    take_slice(t, t->targets, t->codes, t->settings.clip + 1, 1, u);
+    take_slice(t, t->mask, t->masks, t->settings.clip, 0, u);
     be->ops->cross_entropy(be, &(struct cross_entropy_args){.nats = t->nats,
                                                             .dlogits = logits,
                                                             .logits = logits,
@@ -171,26 +209,28 @@ static void micro_train(struct trainer *t, int first)
 {
     struct backend *be = t->net->be;
     const struct train_settings *s = &t->settings;
-    size_t state_bytes = (size_t)s->micro_batch * (size_t)t->net->plan.state_size * sizeof(float);
+    size_t bytes = (size_t)s->micro_batch * state_bytes(t);
     int64_t length = slice_length(s), n = n_slices(s);
+    char *carried = s->carry ? (char *)t->carried + (size_t)first * state_bytes(t) : NULL;
     state_reset(&t->state, t->net);
-    backend_zero(be, t->dstate, state_bytes);
+    if (carried) /* whole turns of all pools lie before: sample 0 stands for any of their ends */
+        backend_copy(be, t->state.data, carried, bytes);
+    backend_zero(be, t->dstate, bytes);
     for (int64_t i = 0; i + 1 < n; i++) {
         struct micro u = {first, i * length, length};
-        backend_copy(be, (char *)t->slice_states + (size_t)i * state_bytes, t->state.data,
-                     state_bytes);
+        backend_copy(be, (char *)t->slice_states + (size_t)i * bytes, t->state.data, bytes);
         slice_forward(t, &u);
     }
-    backend_copy(be, (char *)t->slice_states + (size_t)(n - 1) * state_bytes, t->state.data,
-                 state_bytes);
+    backend_copy(be, (char *)t->slice_states + (size_t)(n - 1) * bytes, t->state.data, bytes);
     for (int64_t i = n - 1; i >= 0; i--) {
         struct micro u = {first, i * length, length};
         if (u.begin + u.length > s->clip)
             u.length = s->clip - u.begin;
-        backend_copy(be, t->state.data, (char *)t->slice_states + (size_t)i * state_bytes,
-                     state_bytes);
+        backend_copy(be, t->state.data, (char *)t->slice_states + (size_t)i * bytes, bytes);
         t->state.n = u.begin;
         slice_train(t, &u);
+        if (carried && i == n - 1)
+            backend_copy(be, carried, t->state.data, bytes);
     }
 }
 
@@ -238,8 +278,27 @@ static void update(struct trainer *t, double lr)
     net_refresh(t->net);
 }
 
+/* Where each clip begins: with what was before it, or anew. */
+static void rows_begin(struct trainer *t, const uint8_t *codes, const uint8_t *goes_on)
+{
+    const struct train_settings *s = &t->settings;
+    uint8_t *to = t->host_codes;
+    for (int b = 0; b < s->batch; b++, to += 1 + s->clip, codes += s->clip) {
+        const bool on = s->carry && goes_on && goes_on[b] && !t->broken[b];
+        to[0] = on ? t->last[b] : PLAN_START_CODE;
+        memcpy(to + 1, codes, (size_t)s->clip);
+        if (!s->carry)
+            continue;
+        if (!on)
+            backend_zero(t->net->be, (char *)t->carried + (size_t)b * state_bytes(t),
+                         state_bytes(t));
+        t->windows[b] = on ? t->windows[b] + 1 : 0;
+        t->last[b] = codes[s->clip - 1];
+    }
+}
+
 bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
-                  const int32_t *labels, struct train_result *result)
+                  const int32_t *labels, const uint8_t *goes_on, struct train_result *result)
 {
     struct backend *be = t->net->be;
     const struct train_settings *s = &t->settings;
@@ -251,7 +310,8 @@ bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
         result->n_targets += mask[i];
     float scale = result->n_targets > 0 ? (float)(1.0 / (double)result->n_targets) : 0;
     backend_upload(be, t->scale, &scale, sizeof scale);
-    backend_upload(be, t->codes, codes, samples);
+    rows_begin(t, codes, goes_on);
+    backend_upload(be, t->codes, t->host_codes, samples + (size_t)s->batch);
     backend_upload(be, t->masks, mask, samples);
     backend_upload(be, t->labels, labels, (size_t)s->batch * sizeof *labels);
     batch_train(t);
@@ -260,6 +320,8 @@ bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
     result->nats = outcome[OUTCOME_NATS];
     result->grad_norm = sqrt(outcome[OUTCOME_NORM_SQ]);
     result->skipped = !isfinite(result->nats) || !isfinite(outcome[OUTCOME_NORM_SQ]);
+    for (int b = 0; s->carry && b < s->batch; b++)
+        t->broken[b] = result->skipped;
     t->n_updates += !result->skipped;
     t->step++;
     return backend_sync(be);

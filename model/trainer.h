@@ -15,6 +15,8 @@ struct train_settings {
     int64_t slice;   /* samples of a clip whose tape is kept at once; 0: all. Less memory for long
                         clips: states entering the slices are kept, the rest computed again */
     bool recompute;  /* keep only what flows between layers */
+    bool carry;      /* clips may go on from the state in which those before them ended; clip is a
+                        multiple of trainer_window_unit */
     int64_t steps;
     int64_t warmup; /* steps of linear warm-up, then cosine to min_lr */
     double lr, min_lr;
@@ -30,7 +32,9 @@ struct trainer {
     int64_t step;                   /* optimiser steps asked for so far, skipped ones included */
     int64_t n_updates;              /* those that changed the weights */
     float *grads, *m, *v, *average; /* backend memory, laid out as the weights */
-    uint8_t *codes, *masks;         /* backend memory (batch, clip): the step's */
+    uint8_t *codes;                 /* backend memory (batch, 1 + clip): the step's, each clip
+                                       behind the code before it */
+    uint8_t *masks;                 /* backend memory (batch, clip) */
     int32_t *labels;                /* (batch) */
     float *nats;                    /* backend memory (micro_batch, slice or clip) */
     uint8_t *in, *targets, *mask;   /* likewise */
@@ -39,6 +43,12 @@ struct trainer {
     struct backend_repeat *repeat;  /* forward and backward of a step */
     float *slice_states;            /* backend memory: states entering the slices */
     float *dstate;
+    uint8_t *host_codes; /* as codes */
+    float *carried;      /* with carry: backend memory (batch, state_size), the states in which
+                            the last step's clips ended */
+    int64_t *windows;    /* (batch) windows before the last step's clip in whose state it began */
+    uint8_t *last;       /* (batch) its last code */
+    bool *broken;        /* (batch) the state is of no use: the next clip begins anew */
     struct state state;
     struct chunk chunk;
     struct weight_range *ranges; /* parameters that are updated alike */
@@ -61,9 +71,17 @@ bool trainer_open(struct trainer *t, struct net *net, const struct train_setting
 void trainer_close(struct trainer *t);
 
 /* One optimiser step on host memory: codes (batch, clip), the targets; mask (batch, clip), 1
-   counts; labels (batch), -1 none. False with error_text only if the backend failed. */
+   counts; labels (batch), -1 none; goes_on (batch), with settings.carry: the clip is what follows
+   in the recording on the row's clip of the step before. Then it begins with the state in which
+   that one ended and with its last code, unless that step was skipped; the gradient stays within
+   the clip (truncated back-propagation through time). NULL, and every other clip: zero state and
+   the start code. False with error_text only if the backend failed. */
 bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
-                  const int32_t *labels, struct train_result *result);
+                  const int32_t *labels, const uint8_t *goes_on, struct train_result *result);
+
+/* What the length of clips must be a multiple of for the state to be carried: then the pools stand
+   at the beginning and at the end of a clip alike. */
+int64_t trainer_window_unit(const struct plan *plan);
 
 /* Learning rate of optimiser step `step` (0 first): linear warm-up, cosine to min_lr. */
 double trainer_lr(const struct train_settings *s, int64_t step);

@@ -159,6 +159,18 @@ says '^steps = 20$' b/settings.ini
 works train --run b && says 'done: 20 steps' err
 works train data --preset ./micro.ini --run b && says 'done: 20 steps' err # the same command
 
+# The same where states are carried from clip to clip, interrupted between two of them.
+carry='--set train.carry=3 --set audio.clip_samples=100'
+# shellcheck disable=SC2086
+works train data --preset ./crop.ini --run carry-a --steps 12 --threads 1 $carry
+says 'states go on over 3 windows of 100 samples, 0.2 s' err
+says '"carried_s":0\.[0-9]*,"carried_most_s":0\.1,"carried_most":2' carry-a/log.ndjson
+# shellcheck disable=SC2086
+works train data --preset ./crop.ini --run carry-b --steps 5 --threads 2 $carry
+works train --run carry-b --steps 12
+for f in model.safetensors train.safetensors; do same carry-a/step-12/$f carry-b/step-12/$f; done
+fails 1 'needs audio.clip = crop' train data --preset ./micro.ini --run carry-c --set train.carry=2
+
 # A run stopped by a signal ends in order, and goes on as if it had not.
 "$hiss" train data --preset ./micro.ini --run c --steps 1M >out 2>err &
 pid=$!

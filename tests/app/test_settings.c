@@ -190,6 +190,15 @@ static void test_settings_that_do_not_go_together(void **state)
     assert_resolve_fails("[train]\nbatch = 8\nmicro_batch = 3\n",
                          "does not divide train.batch = 8");
     assert_resolve_fails("[train]\nlr = 1e-4\nmin_lr = 1e-3\n", "train.min_lr = 0.001 is above");
+    assert_resolve_fails("[train]\ncarry = 2\n[audio]\nclip = whole\n",
+                         "x.ini:2: train.carry = 2 needs audio.clip = crop");
+    assert_resolve_fails("[data]\nspeed = 0.1\n[train]\ncarry = 2\n", "needs data.speed = 0");
+    assert_resolve_fails("[audio]\nnormalize = minmax\n[train]\ncarry = 9\n",
+                         "train.carry = 9 needs audio.normalize = none or peak");
+    assert_resolve_fails("[model]\npool = 4,8\nup_shift = 2\n[train]\ncarry = 2\n"
+                         "clip_samples = 160\n",
+                         "needs clips of a multiple of 64 samples (the pools and up_shift), not of "
+                         "160");
 }
 
 static void test_set_pairs(void **state)

@@ -302,13 +302,69 @@ static void test_speed_quality(void **state)
     }
 }
 
+/* Windows of a stay follow each other without a seam and are what the recording holds; where it
+   ends another begins. Files of one and of many windows, with and without gain. */
+static void test_stays(void **state)
+{
+    enum { CARRY = 4, STAYS = 60 };
+    for (int k = 0; k < 2; k++) {
+        static uint8_t codes[CLIP], mask[CLIP], whole[CLIP];
+        struct dataset_options o = small();
+        o.carry = CARRY;
+        o.gain_db = k ? 6 : 0;
+        o.pad_loss = false;
+        o.label_dropout = 0;
+        struct dataset *d = open_data(&o);
+        struct clip_maker *m = clip_maker_open(d);
+        int n_on = 0, n_anew = 0, n_full = 0;
+        for (int stay = 0; stay < STAYS; stay++) {
+            struct clip_draw before = {0};
+            for (int w = 0; w < CARRY; w++) {
+                struct clip_draw c = clip_draw_window(d, (uint64_t)stay, w);
+                int64_t n = dataset_item(d, SPLIT_TRAIN, c.item)->n_samples;
+                uint8_t goes_on;
+                int32_t label;
+                assert_true(clip_make_window(m, (uint64_t)stay, w, codes, mask, &label, &goes_on));
+                assert_int_equal(goes_on, c.before > 0);
+                assert_true(w > 0 || !goes_on);
+                assert_true(c.from >= 0 && c.from < n);
+                if (goes_on) {
+                    assert_int_equal(c.item, before.item);
+                    assert_int_equal(c.from, before.from + CLIP);
+                    assert_int_equal(c.before, before.before + 1);
+                    assert_true(c.gain == before.gain);
+                } else if (w > 0) { /* the one before it ended */
+                    assert_true(before.from + CLIP >=
+                                dataset_item(d, SPLIT_TRAIN, before.item)->n_samples);
+                }
+                int64_t heard = n - c.from < CLIP ? n - c.from : CLIP;
+                for (int64_t t = 0; t < CLIP; t++)
+                    assert_int_equal(mask[t], t < heard);
+                assert_int_equal(label, dataset_item(d, SPLIT_TRAIN, c.item)->label);
+                if (k == 0) {
+                    assert_true(dataset_item_codes(d, SPLIT_TRAIN, c.item, c.from, heard, whole));
+                    assert_memory_equal(codes, whole, (size_t)heard);
+                }
+                n_on += goes_on;
+                n_anew += !goes_on && w > 0;
+                n_full += c.before == CARRY - 1;
+                before = c;
+            }
+        }
+        assert_true(n_on > STAYS && n_anew > STAYS / 4 && n_full > STAYS / 10);
+        clip_maker_close(m);
+        dataset_close(d);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bytes),      cmocka_unit_test(test_other_seed_other_clips),
-        cmocka_unit_test(test_epochs),          cmocka_unit_test(test_whole_clips),
-        cmocka_unit_test(test_crops),           cmocka_unit_test(test_augmentation_draws),
-        cmocka_unit_test(test_augmented_sound), cmocka_unit_test(test_speed_quality),
+        cmocka_unit_test(test_same_bytes),    cmocka_unit_test(test_other_seed_other_clips),
+        cmocka_unit_test(test_epochs),        cmocka_unit_test(test_whole_clips),
+        cmocka_unit_test(test_crops),         cmocka_unit_test(test_augmentation_draws),
+        cmocka_unit_test(test_stays),         cmocka_unit_test(test_augmented_sound),
+        cmocka_unit_test(test_speed_quality),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -127,6 +127,44 @@ static void test_rows_of_a_step(void **state)
     clip_maker_close(m);
 }
 
+/* Rows are windows of stays, wherever a resumed run begins. */
+static void test_stays(void **state)
+{
+    enum { CARRY = 3 };
+    struct dataset_options o;
+    dataset_options_init(&o);
+    o.rate = 8000;
+    o.clip_samples = CLIP;
+    o.carry = CARRY;
+    o.n_threads = 2;
+    struct dataset *d = dataset_open(fixture_path("d"), &o);
+    assert_non_null(d);
+    struct clip_maker *m = clip_maker_open(d);
+    int n_on = 0;
+    for (int64_t first = 0; first < 8; first += 5) {
+        struct loader *l =
+            loader_open(d, &(struct loader_options){
+                               .batch = BATCH, .ahead = 2, .n_threads = 2, .first_step = first});
+        for (int64_t s = first; s < first + STEPS; s++) {
+            const struct batch *b = loader_next(l);
+            assert_non_null(b);
+            for (int row = 0; row < BATCH; row++) {
+                uint8_t codes[CLIP], mask[CLIP], goes_on;
+                int32_t label;
+                assert_true(clip_make_window(m, (uint64_t)(s / CARRY * BATCH + row), s % CARRY,
+                                             codes, mask, &label, &goes_on));
+                assert_memory_equal(b->codes + row * CLIP, codes, CLIP);
+                assert_int_equal(b->goes_on[row], goes_on);
+                n_on += goes_on;
+            }
+        }
+        loader_close(l);
+    }
+    assert_true(n_on > BATCH);
+    clip_maker_close(m);
+    dataset_close(d);
+}
+
 static void test_stop_at_any_time(void **state)
 {
     for (int k = 0; k < 40; k++) {
@@ -165,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_content_whatever_the_timing),
         cmocka_unit_test(test_rows_of_a_step),
+        cmocka_unit_test(test_stays),
         cmocka_unit_test(test_stop_at_any_time),
         cmocka_unit_test(test_errors_come_out),
     };

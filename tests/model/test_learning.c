@@ -87,7 +87,7 @@ static double school_step(struct school *s, int step, struct train_result *r)
 {
     for (int b = 0; b < BATCH; b++)
         memcpy(s->codes + b * CLIP, s->tone + (step * 997 + b * 1999) % (RATE - CLIP), CLIP);
-    assert_true(trainer_step(&s->trainer, s->codes, s->mask, s->labels, r));
+    assert_true(trainer_step(&s->trainer, s->codes, s->mask, s->labels, NULL, r));
     return r->nats / (double)r->n_targets / log(2);
 }
 

@@ -282,7 +282,7 @@ static void check_training(struct parity *p, int64_t slice, int micro_batch, boo
         fail_msg("%s", error_text());
     for (int i = 0; i < 10; i++) {
         struct train_result r;
-        assert_true(trainer_step(&t, target, mask, labels, &r));
+        assert_true(trainer_step(&t, target, mask, labels, NULL, &r));
         assert_false(r.skipped);
         float loss = (float)(r.nats / (double)r.n_targets), norm = (float)r.grad_norm;
         check_close(p, "loss of a step", &loss, &losses[i], 1, 1e-4);

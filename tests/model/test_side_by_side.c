@@ -56,7 +56,7 @@ static double step_bits(struct trainer *trainer, int step, int n_labels)
             mask[b * clip + t] = t % 7 != 0 || b > 0;
         }
     }
-    if (!trainer_step(trainer, codes, mask, labels, &r))
+    if (!trainer_step(trainer, codes, mask, labels, NULL, &r))
         fail_msg("%s", error_text());
     assert_false(r.skipped);
     free(codes);
