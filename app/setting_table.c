@@ -84,7 +84,7 @@ const struct setting setting_table[] = {
     {"train", "carry", SETTING_COUNT, FIELD(carry), "1", 1, 1e6, NULL, false,
      "clips in a row of a recording that hand on their state, gradients within each; 1: each clip "
      "begins anew"},
-    {"train", "products", SETTING_CHOICE, FIELD(products), "tf32", 0, 0, "fp32|tf32", false,
+    {"train", "products", SETTING_CHOICE, FIELD(products), "tf32", 0, 0, "fp32|tf32|bf16", false,
      "what a GPU rounds factors of matrix products to; the CPU keeps fp32"},
     {"train", "lr", SETTING_REAL, FIELD(lr), "2e-3", 0, 10, NULL, false, "highest learning rate"},
     {"train", "min_lr", SETTING_REAL, FIELD(min_lr), "1e-5", 0, 10, NULL, false,

@@ -47,14 +47,16 @@ void backend_zero(struct backend *be, void *memory, size_t bytes);
    needs). Called before work begins, never inside a loop. */
 bool backend_reserve(struct backend *be, size_t bytes);
 
-/* What a backend rounds the factors of large matrix products to; sums are float in both. */
+/* What a backend rounds the factors of large matrix products to; sums and results are float, and so
+   are the weights themselves. */
 enum products {
     PRODUCTS_FP32, /* nothing: the default */
     PRODUCTS_TF32, /* 11 bits, on tensor cores */
+    PRODUCTS_BF16, /* 8 bits, on tensor cores, by copies in scratch memory */
 };
 
-/* Of the products from now on. A backend without the kind asked for, as the CPU, keeps to
-   PRODUCTS_FP32. */
+/* Of the products from now on: before ops->workspace is asked how much scratch memory they need. A
+   backend without the kind asked for, as the CPU, keeps to PRODUCTS_FP32. */
 void backend_set_products(struct backend *be, enum products products);
 
 /* Work that is asked for again and again, the same operations on the same memory, sizes and numbers

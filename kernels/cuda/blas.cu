@@ -128,10 +128,11 @@ static void blas_done(struct cuda_backend *cuda, cublasStatus_t status, const ch
 }
 
 /* A product of row-major matrices, c (m,n) = [c +] a (m,k) b (k,n), any of a and b given
-   transposed: `ld` is then of what is stored. `batch` products lie `step` floats apart. */
+   transposed: `ld` is then of what is stored. `batch` products lie `step` entries apart. */
 struct blas_product {
     float *c;
-    const float *a, *b;
+    const void *a, *b; /* float, or bf16 */
+    bool bf16;
     int64_t ld_c, ld_a, ld_b;
     int64_t step_c, step_a, step_b;
     int64_t m, n, k;
@@ -141,6 +142,7 @@ struct blas_product {
 
 static cublasComputeType_t blas_compute(const struct cuda_backend *cuda)
 {
+    /* factors in bf16 are what they are: nothing is left to be rounded */
     return cuda->products == PRODUCTS_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
 }
 
@@ -153,15 +155,15 @@ static void blas_run(struct cuda_backend *cuda, const struct blas_product *p, co
     cublasOperation_t op_b = p->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     int m = (int)p->m, n = (int)p->n, k = (int)p->k;
     int ld_a = (int)p->ld_a, ld_b = (int)p->ld_b, ld_c = (int)p->ld_c;
-    const cudaDataType real = CUDA_R_32F;
+    const cudaDataType real = CUDA_R_32F, factor = p->bf16 ? CUDA_R_16BF : CUDA_R_32F;
     cublasStatus_t status;
     if (p->batch)
         status =
-            blas.gemm_batched(cuda->blas, op_b, op_a, n, m, k, &one, p->b, real, ld_b, p->step_b,
-                              p->a, real, ld_a, p->step_a, &beta, p->c, real, ld_c, p->step_c,
+            blas.gemm_batched(cuda->blas, op_b, op_a, n, m, k, &one, p->b, factor, ld_b, p->step_b,
+                              p->a, factor, ld_a, p->step_a, &beta, p->c, real, ld_c, p->step_c,
                               (int)p->batch, blas_compute(cuda), CUBLAS_GEMM_DEFAULT);
     else
-        status = blas.gemm(cuda->blas, op_b, op_a, n, m, k, &one, p->b, real, ld_b, p->a, real,
+        status = blas.gemm(cuda->blas, op_b, op_a, n, m, k, &one, p->b, factor, ld_b, p->a, factor,
                            ld_a, &beta, p->c, real, ld_c, blas_compute(cuda), CUBLAS_GEMM_DEFAULT);
     blas_done(cuda, status, at);
 }

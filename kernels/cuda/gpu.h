@@ -152,6 +152,14 @@ GPU_DEV uint32_t gpu_half2(float low, float high)
     return v;
 }
 
+/* The same in bf16. */
+GPU_DEV uint32_t gpu_bf16x2(float low, float high)
+{
+    uint32_t v;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low));
+    return v;
+}
+
 /* --- reading ---------------------------------------------------------------------------------- */
 
 /* 16 bytes of memory that no launch at work writes, and that are not soon read again. Stays in its

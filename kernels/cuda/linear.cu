@@ -8,6 +8,87 @@
    are summed side by side, so that all of the GPU has work, and then added in order. */
 enum { SLICE_ROWS = 2048, SLICES_MAX = 64 };
 
+/* --- factors ---------------------------------------------------------------------------------- */
+
+/* A factor as cuBLAS reads it: float where it lies, or rounded to bf16 into scratch memory, whose
+   rows are then a multiple of 16 bytes. Weights too are rounded anew for each product: they are few
+   beside the rows, and nobody has to say when they change. */
+struct factor {
+    const void *at;
+    int64_t ld;
+};
+
+/* Rows of groups of four, the last of which may be shorter; `whole`: all of x is aligned and dense
+   enough to be read in fours. */
+static __global__ void __launch_bounds__(ENTRY_THREADS)
+    round_kernel(uint2 *to, const float *x, int64_t n, int64_t ld, int width, int groups,
+                 bool whole)
+{
+    for (int64_t i = first_entry(); i < n; i += entry_stride()) {
+        int64_t row = i / groups;
+        int j = 4 * (int)(i - row * groups);
+        const float *from = x + row * ld + j;
+        float4 v = {};
+        if (whole) {
+            v = *reinterpret_cast<const float4 *>(from);
+        } else {
+            v.x = j < width ? from[0] : 0.0f;
+            v.y = j + 1 < width ? from[1] : 0.0f;
+            v.z = j + 2 < width ? from[2] : 0.0f;
+            v.w = j + 3 < width ? from[3] : 0.0f;
+        }
+        to[i] = make_uint2(gpu_bf16x2(v.x, v.y), gpu_bf16x2(v.z, v.w));
+    }
+}
+
+/* Entries of a row in bf16. */
+static int64_t rounded_ld(int64_t width)
+{
+    return cuda_blocks(width, 8) * 8;
+}
+
+/* Bytes of a factor in bf16; the next one behind it is aligned as cuBLAS likes it. */
+static size_t rounded_size(int64_t n_rows, int64_t width)
+{
+    return (size_t)cuda_blocks(n_rows * rounded_ld(width) * 2, 256) * 256;
+}
+
+/* The matrix x (n_rows, width) as a factor; *scratch is where its bf16 may lie, and moves on. */
+static struct factor factor_of(struct cuda_backend *cuda, const float *x, int64_t n_rows, int width,
+                               int64_t ld, char **scratch)
+{
+    if (cuda->products != PRODUCTS_BF16)
+        return {x, ld};
+    uint2 *to = reinterpret_cast<uint2 *>(*scratch);
+    int groups = (int)(rounded_ld(width) / 4);
+    bool whole = width % 8 == 0 && ld % 4 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0;
+    GPU_LAUNCH(round_kernel, entry_grid(n_rows * groups), ENTRY_THREADS, 0, cuda->stream, to, x,
+               n_rows * groups, ld, width, groups, whole);
+    cuda_launched(cuda, "rounding to bf16");
+    *scratch += rounded_size(n_rows, width);
+    return {to, rounded_ld(width)};
+}
+
+/* The factor's rows from `row` on. */
+static const void *factor_row(const struct cuda_backend *cuda, struct factor f, int64_t row)
+{
+    int64_t size = cuda->products == PRODUCTS_BF16 ? 2 : 4;
+    return static_cast<const char *>(f.at) + row * f.ld * size;
+}
+
+/* Scratch memory of the factors of a product and of its gradients: rows of x and of dy, and the
+   weights. */
+static size_t factors_workspace(const struct cuda_backend *cuda, int64_t n_rows, int64_t n_in,
+                                int64_t n_out, bool backward)
+{
+    if (cuda->products != PRODUCTS_BF16)
+        return 0;
+    return rounded_size(n_rows, n_in) + rounded_size(n_out, n_in) +
+           (backward ? rounded_size(n_rows, n_out) : 0);
+}
+
+/* --- forward ---------------------------------------------------------------------------------- */
+
 /* y = bias + add0 + add1, a warp a row. */
 static __global__ void __launch_bounds__(WARP *ROW_WARPS)
     addends_kernel(struct linear_args a, int64_t n_rows)
@@ -71,36 +152,53 @@ static void op_linear(struct backend *be, const struct linear_args *a)
         GPU_LAUNCH(addends_kernel, row_grid(n_rows), row_block(), 0, cuda->stream, *a, n_rows);
         cuda_launched(cuda, "linear's addends");
     }
+    char *scratch = reinterpret_cast<char *>(
+        cuda_scratch(cuda, factors_workspace(cuda, n_rows, a->n_in, a->n_out, false)));
+    struct factor x = factor_of(cuda, a->x, n_rows, a->n_in, a->ld_x, &scratch);
+    struct factor w = factor_of(cuda, a->w, a->n_out, a->n_in, a->n_in, &scratch);
     struct blas_product p = {};
+    p.bf16 = cuda->products == PRODUCTS_BF16;
     p.c = a->y, p.ld_c = a->ld_y;
-    p.a = a->x, p.ld_a = a->ld_x;
-    p.b = a->w, p.ld_b = a->n_in, p.b_transposed = true;
+    p.a = x.at, p.ld_a = x.ld;
+    p.b = w.at, p.ld_b = w.ld, p.b_transposed = true;
     p.m = n_rows, p.n = a->n_out, p.k = a->n_in;
     p.add = add;
     blas_run(cuda, &p, "linear");
 }
+
+/* --- backward --------------------------------------------------------------------------------- */
 
 static int64_t slice_rows(int64_t n_rows)
 {
     return cuda_max(SLICE_ROWS, cuda_blocks(cuda_blocks(n_rows, SLICES_MAX), WARP) * WARP);
 }
 
-/* Enough for n_rows or any fewer, as all of these sizes. */
-static size_t linear_backward_workspace(int64_t n_rows, int64_t n_in, int64_t n_out)
+/* Of the partial sums. Enough for n_rows or any fewer, as all of these sizes. */
+static size_t linear_parts_workspace(int64_t n_rows, int64_t n_in, int64_t n_out)
 {
     int64_t slices = cuda_min(SLICES_MAX, cuda_blocks(n_rows, SLICE_ROWS)) * n_in * n_out;
-    return (size_t)cuda_max(slices, columns_size(1, n_rows, n_out)) * sizeof(float);
+    int64_t bytes = cuda_max(slices, columns_size(1, n_rows, n_out)) * (int64_t)sizeof(float);
+    return (size_t)cuda_blocks(bytes, 256) * 256;
+}
+
+/* The partial sums, and behind them the factors. */
+static size_t linear_backward_workspace(const struct cuda_backend *cuda, int64_t n_rows,
+                                        int64_t n_in, int64_t n_out)
+{
+    return linear_parts_workspace(n_rows, n_in, n_out) +
+           factors_workspace(cuda, n_rows, n_in, n_out, true);
 }
 
 /* dw += dy^T x. */
 static void linear_dw(struct cuda_backend *cuda, const struct linear_backward_args *a,
-                      int64_t n_rows)
+                      int64_t n_rows, struct factor dy, struct factor x)
 {
     int64_t size = (int64_t)a->n_in * a->n_out, rows = slice_rows(n_rows);
     int64_t whole = n_rows / rows, rest = n_rows % rows;
     struct blas_product p = {};
-    p.a = a->dy, p.ld_a = a->ld_dy, p.a_transposed = true, p.step_a = rows * a->ld_dy;
-    p.b = a->x, p.ld_b = a->ld_x, p.step_b = rows * a->ld_x;
+    p.bf16 = cuda->products == PRODUCTS_BF16;
+    p.a = dy.at, p.ld_a = dy.ld, p.a_transposed = true, p.step_a = rows * dy.ld;
+    p.b = x.at, p.ld_b = x.ld, p.step_b = rows * x.ld;
     p.c = a->dw, p.ld_c = a->n_in, p.step_c = size;
     p.m = a->n_out, p.n = a->n_in, p.k = n_rows;
     if (n_rows <= rows) {
@@ -108,14 +206,14 @@ static void linear_dw(struct cuda_backend *cuda, const struct linear_backward_ar
         blas_run(cuda, &p, "linear's dw");
         return;
     }
-    float *parts = cuda_scratch(cuda, linear_backward_workspace(n_rows, a->n_in, a->n_out));
+    float *parts = cuda_scratch(cuda, linear_parts_workspace(n_rows, a->n_in, a->n_out));
     p.c = parts;
     p.k = rows;
     p.batch = whole;
     blas_run(cuda, &p, "linear's dw");
     if (rest) {
-        p.a += whole * p.step_a;
-        p.b += whole * p.step_b;
+        p.a = factor_row(cuda, dy, whole * rows);
+        p.b = factor_row(cuda, x, whole * rows);
         p.c += whole * p.step_c;
         p.k = rest;
         p.batch = 0;
@@ -130,20 +228,28 @@ static void op_linear_backward(struct backend *be, const struct linear_backward_
     int64_t n_rows = a->n_batch * a->n_time;
     if (n_rows == 0)
         return;
+    char *scratch = reinterpret_cast<char *>(
+        cuda_scratch(cuda, linear_backward_workspace(cuda, n_rows, a->n_in, a->n_out)));
+    scratch += linear_parts_workspace(n_rows, a->n_in, a->n_out);
+    struct factor dy = {};
+    if (a->dx || a->dw)
+        dy = factor_of(cuda, a->dy, n_rows, a->n_out, a->ld_dy, &scratch);
     if (a->dx) {
+        struct factor w = factor_of(cuda, a->w, a->n_out, a->n_in, a->n_in, &scratch);
         struct blas_product p = {};
+        p.bf16 = cuda->products == PRODUCTS_BF16;
         p.c = a->dx, p.ld_c = a->ld_dx;
-        p.a = a->dy, p.ld_a = a->ld_dy;
-        p.b = a->w, p.ld_b = a->n_in;
+        p.a = dy.at, p.ld_a = dy.ld;
+        p.b = w.at, p.ld_b = w.ld;
         p.m = n_rows, p.n = a->n_in, p.k = a->n_out;
         p.add = a->add_to_dx;
         blas_run(cuda, &p, "linear's dx");
     }
     if (a->dw)
-        linear_dw(cuda, a, n_rows);
+        linear_dw(cuda, a, n_rows, dy, factor_of(cuda, a->x, n_rows, a->n_in, a->ld_x, &scratch));
     if (a->dbias) {
         struct columns sums = {};
-        sums.parts = cuda_scratch(cuda, linear_backward_workspace(n_rows, a->n_in, a->n_out));
+        sums.parts = cuda_scratch(cuda, linear_parts_workspace(n_rows, a->n_in, a->n_out));
         sums.dy = a->dy, sums.ld_dy = a->ld_dy;
         sums.n_time = n_rows, sums.width = a->n_out;
         columns_run(cuda, &sums, 1);

@@ -6,21 +6,36 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* Which of a layer's parameters are matrices of op_linear is not asked: the others are smaller. */
-static size_t layer_backward_workspace(const struct plan *plan, const struct layer *layer,
-                                       int n_batch, int64_t n_time)
+/* The most ticks a chunk of this length can have; an UP's matrix sees fewer. */
+static int64_t layer_ticks(const struct plan *plan, const struct layer *layer, int64_t n_time)
 {
-    /* the most ticks a chunk of this length can have; an UP's matrix sees fewer */
-    int64_t ticks = n_time / plan->rate[layer->tier] + 1, rows = n_batch * ticks;
+    return n_time / plan->rate[layer->tier] + 1;
+}
+
+/* Which of a layer's parameters are matrices of op_linear is not asked: the others are smaller. */
+static size_t layer_products_workspace(const struct cuda_backend *cuda, const struct plan *plan,
+                                       const struct layer *layer, int n_batch, int64_t n_time,
+                                       bool backward)
+{
+    int64_t rows = n_batch * layer_ticks(plan, layer, n_time);
     size_t bytes = 0;
     for (int role = 0; role < PARAM_ROLES; role++) {
         if (layer->param[role] < 0)
             continue;
         const struct param *param = &plan->params[layer->param[role]];
+        int64_t n_out = param->shape[0], n_in = param->shape[1];
         if (param->n_dims == 2)
-            bytes =
-                larger(bytes, linear_backward_workspace(rows, param->shape[1], param->shape[0]));
+            bytes = larger(bytes, backward ? linear_backward_workspace(cuda, rows, n_in, n_out)
+                                           : factors_workspace(cuda, rows, n_in, n_out, false));
     }
+    return bytes;
+}
+
+static size_t layer_backward_workspace(const struct plan *plan, const struct layer *layer,
+                                       int n_batch, int64_t n_time)
+{
+    int64_t ticks = layer_ticks(plan, layer, n_time), rows = n_batch * ticks;
+    size_t bytes = 0;
     if (layer->param[PARAM_NORM] >= 0)
         bytes = larger(bytes, norm_backward_workspace(rows, layer->width_in));
     if (layer->kind == LAYER_EMBED)
@@ -37,12 +52,14 @@ static size_t layer_backward_workspace(const struct plan *plan, const struct lay
 static size_t op_workspace(struct backend *be, const struct plan *plan, int n_batch, int64_t n_time,
                            bool backward)
 {
+    const struct cuda_backend *cuda = cuda_of(be);
     size_t bytes = squares_workspace();
     for (int i = 0; i < plan->n_layers; i++) {
         const struct layer *layer = &plan->layers[i];
         if (layer->kind == LAYER_MIXER)
-            bytes =
-                larger(bytes, scan_workspace(layer, n_batch, n_time / plan->rate[layer->tier] + 1));
+            bytes = larger(bytes, scan_workspace(layer, n_batch, layer_ticks(plan, layer, n_time)));
+        bytes =
+            larger(bytes, layer_products_workspace(cuda, plan, layer, n_batch, n_time, backward));
         if (backward)
             bytes = larger(bytes, layer_backward_workspace(plan, layer, n_batch, n_time));
     }

@@ -343,6 +343,18 @@ static double half_value(int bits)
     return exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24);
 }
 
+/* Numbers halfway between two of bf16, and of half precision, and just beyond. */
+static __global__ void pair_kernel(float *to)
+{
+    const int i = (int)threadIdx.x;
+    const uint32_t bf16 = gpu_bf16x2((float)(256 + i), -(float)(256 + i) - 0.25f);
+    const uint32_t half = gpu_half2((float)(2048 + i), -(float)(2048 + i) - 0.25f);
+    to[4 * i] = __uint_as_float(bf16 << 16);
+    to[4 * i + 1] = __uint_as_float(bf16 & 0xffff0000u);
+    to[4 * i + 2] = __half2float(__ushort_as_half((unsigned short)half));
+    to[4 * i + 3] = __half2float(__ushort_as_half((unsigned short)(half >> 16)));
+}
+
 static void test_numbers(void)
 {
     enum { FINITE = 0x7c00 };
@@ -375,6 +387,14 @@ static void test_numbers(void)
     fetch(0x7f00);
     for (int i = 0x100; i < 0x7f00; i++) /* normal numbers */
         expect("bfloat16", i, 10 + i % 2, 0);
+    GPU_LAUNCH(pair_kernel, 1, 256, 0, 0, out);
+    fetch(4 * 256);
+    for (int i = 0; i < 256; i++) { /* to the nearest even number, of those two apart */
+        expect("gpu_bf16x2, low", 4 * i, 2 * rint((256 + i) / 2.0), 0);
+        expect("gpu_bf16x2, high", 4 * i + 1, -2 * rint((256.25 + i) / 2), 0);
+        expect("gpu_half2, low", 4 * i + 2, 2 * rint((2048 + i) / 2.0), 0);
+        expect("gpu_half2, high", 4 * i + 3, -2 * rint((2048.25 + i) / 2), 0);
+    }
 }
 
 /* --- asynchronous copies, matrix products

@@ -1,6 +1,7 @@
 /* linear and its gradient against loops in double. */
 #include "tests/kernels/check.h"
 
+#include <math.h>
 #include <string.h>
 
 struct linear_case {
@@ -255,6 +256,109 @@ static void test_streams(void **state)
         }
 }
 
+/* --- factors that are rounded ------------------------------------------------------------------
+ */
+
+/* To 8 bits, to the nearest, of two the even one. */
+static double to_bf16(double x)
+{
+    float v = (float)x;
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(&v, &bits, sizeof v);
+    return (double)v;
+}
+
+static double *rounded(const float *x, int64_t n)
+{
+    double *y = check_to_double(x, n);
+    for (int64_t i = 0; i < n; i++)
+        y[i] = to_bf16(y[i]);
+    return y;
+}
+
+/* As run_backward leaves them: dx, dw, dbias. */
+static double *gradients(const struct linear_test *t, const double *dy)
+{
+    const struct linear_case *c = &t->c;
+    int64_t n_x = t->rows * t->ld_x, n_w = (int64_t)c->n_in * c->n_out;
+    double *want = check_doubles(n_x + n_w + c->n_out), *dw = want + n_x, *dbias = dw + n_w;
+    for (int64_t m = 0; m < t->rows; m++) {
+        double *dx = want + m * t->ld_x;
+        for (int j = 0; j < t->ld_x; j++)
+            dx[j] = j >= c->n_in || c->add_to_dx ? (double)t->dx0[m * t->ld_x + j] : 0;
+        for (int o = 0; o < c->n_out; o++) {
+            double g = dy[m * t->ld_y + o];
+            for (int i = 0; i < c->n_in; i++) {
+                dx[i] += g * t->wd[o * c->n_in + i];
+                dw[o * c->n_in + i] += g * t->xd[m * t->ld_x + i];
+            }
+            if (c->bias) /* not of a product */
+                dbias[o] += (double)t->dy[m * t->ld_y + o];
+        }
+    }
+    return want;
+}
+
+/* Largest difference. */
+static double apart(const double *a, const double *b, int64_t n)
+{
+    double most = 0;
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, fabs(a[i] - b[i]));
+    return most;
+}
+
+/* bf16: the product of the rounded factors, as exact as that of others. TF32 keeps 10 bits behind
+   the point: a factor that is cut off there loses 2^-10 of itself at most, a term of the sum 2^-9,
+   and so does a sum whose terms lose alike; where they cancel the largest entries still are of that
+   size. Twice that is the bound, whatever the number of terms; nothing is lost where kernels run on
+   the CPU. */
+static void test_rounded(void **state)
+{
+    static const enum products kinds[] = {PRODUCTS_BF16, PRODUCTS_TF32};
+    const struct ops *tables[CPU_TABLES_MAX];
+    if (!device_asked())
+        skip();
+    check_tables(tables);
+    struct backend *be = check_backend(tables[0], 1);
+    for (int k = 0; k < 2; k++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            struct linear_test t = make(&cases[i]);
+            const struct linear_case *c = &t.c;
+            int64_t n_y = t.rows * t.ld_y, n_x = t.rows * t.ld_x;
+            int64_t n_w = (int64_t)c->n_in * c->n_out, n = n_x + n_w + c->n_out;
+            if (c->n_time < 2) /* a tick is no product of cuBLAS */
+                continue;
+            double *exact = check_doubles(n_y), *want = check_doubles(n_y);
+            double *dyd = check_to_double(t.dy, n_y), bound = 1.0 / 256, near = bound;
+            naive(&t, exact);
+            if (kinds[k] == PRODUCTS_BF16) {
+                bound = 1.0 / 32; /* from the CPU's */
+                near = 4e-6;      /* from what it should be */
+                t.xd = rounded(t.x, n_x);
+                t.wd = rounded(t.w, n_w);
+                dyd = rounded(t.dy, n_y);
+            }
+            naive(&t, want);
+            if (kinds[k] == PRODUCTS_BF16)
+                assert_true(apart(exact, want, n_y) > 1e-3);
+            float *y = check_zeros(n_y), *out = check_zeros(n);
+            backend_set_products(be, kinds[k]);
+            check_run(tables[0], run_forward, &t, y, n_y, bound);
+            check_run(tables[0], run_backward, &t, out, n, bound);
+            backend_set_products(be, PRODUCTS_FP32);
+            check_near("y", y, want, n_y, near);
+            want = gradients(&t, dyd);
+            check_near("dx", out, want, n_x, near);
+            check_near("dw", out + n_x, want + n_x, n_w, fmax(near, 1e-5));
+            if (c->bias)
+                check_near("dbias", out + n_x + n_w, want + n_x + n_w, c->n_out, 1e-5);
+            check_free(state);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +366,7 @@ int main(void)
         cmocka_unit_test_teardown(test_backward, check_free),
         cmocka_unit_test_teardown(test_backward_parts, check_free),
         cmocka_unit_test_teardown(test_streams, check_free),
+        cmocka_unit_test_teardown(test_rounded, check_free),
     };
     device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -107,6 +107,14 @@ GPU_DEV uint32_t gpu_half2(float low, float high)
     return bits;
 }
 
+GPU_DEV uint32_t gpu_bf16x2(float low, float high)
+{
+    const __nv_bfloat162 v = __floats2bfloat162_rn(low, high);
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
 /* --- reading ---------------------------------------------------------------------------------- */
 
 GPU_DEV uint4 gpu_ld_stream(const uint4 *p)
