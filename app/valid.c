@@ -39,7 +39,8 @@ bool valid_open(struct valid *v, const struct dataset *data, struct net *net, in
         return error_set("out of memory for a validation of %lld clips", (long long)v->n_clips);
     if (!evaluator_open(&v->evaluator, net,
                         v->clip_samples < CHUNK_MAX ? v->clip_samples : CHUNK_MAX, NULL))
-        return false;
+        return error_prefix("validating beside the training (lower train.micro_batch or "
+                            "train.slice, or set train.recompute)");
     v->evaluator.each = v->each_nats;
     return true;
 }

@@ -21,8 +21,11 @@ bool net_open(struct net *net, const struct config *config, struct backend *be)
     }
     net->weights = backend_alloc(be, (size_t)net->plan.weights_size * sizeof(float));
     net->coef = backend_alloc(be, (size_t)net->coef_size * sizeof(float));
-    if (!net->weights || !net->coef)
+    if (!net->weights || !net->coef) {
+        error_prefix("a model of %.1f M parameters (take a smaller model)",
+                     (double)net->plan.weights_size * 1e-6);
         goto fail;
+    }
     return true;
 fail:
     net_close(net);

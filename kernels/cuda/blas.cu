@@ -100,7 +100,8 @@ static bool blas_open(struct cuda_backend *cuda)
         return error_set("cuBLAS does not start on this GPU (too little free memory?)");
     }
     if (cudaMalloc(&cuda->blas_workspace, BLAS_WORKSPACE) != cudaSuccess)
-        return error_set("out of GPU memory for cuBLAS: %d MiB were asked for",
+        return error_set("out of GPU memory for cuBLAS: %d MiB were asked for; end what else uses "
+                         "the GPU, or use --backend cpu",
                          BLAS_WORKSPACE >> 20);
     if (blas.set_stream(cuda->blas, cuda->stream) != CUBLAS_STATUS_SUCCESS ||
         blas.set_workspace(cuda->blas, cuda->blas_workspace, BLAS_WORKSPACE) !=
