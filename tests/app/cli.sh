@@ -205,7 +205,7 @@ works train plain --preset ./crop.ini && there runs/plain/best/model.safetensors
 fails 1 'there is no bundled preset micro (for the file here write ./micro.ini)' \
     train data --preset micro --run x
 fails 1 'mixer s4d needs state complex' train data --preset ./micro.ini --set model.mixer=s4d --run x
-fails 1 'nix; bundled are digits, piano, sc09-24m, sc09-6m, tiny, youtubemix-3m' train data --preset nix --run x
+fails 1 'nix; bundled are digits, piano, sc09-24m, sc09-6m, sc09-s4d, tiny, youtubemix-3m' train data --preset nix --run x
 fails 1 'no.ini: there is no such file' train data --preset ./no.ini --run x
 fails 1 'nowhere: No such file or directory' train nowhere --run x
 fails 1 'a was begun with train.lr = 0.01, not 0.02' train --run a --set train.lr=0.02
@@ -490,6 +490,7 @@ works info ./a && says 'identity [0-9a-f]{64}' out && says 'labels: high, low' o
 says 'hiss.license: CC0-1.0' out
 says 'hiss.steps: (10|20)' out
 works info sc09-6m && says '\(6.26 M,' out
+works info sc09-s4d && says '\(6.23 M,' out && says 's4d complex, H 64' out
 works info sc09-24m && says '\(24.85 M,' out
 works info youtubemix-3m && says '\(3.74 M,' out
 works info ./micro.ini && says 'for the tests' out

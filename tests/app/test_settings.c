@@ -1,6 +1,7 @@
 #include "app/settings.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "model/build.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -254,8 +255,9 @@ static void test_what_a_resumed_run_may_change(void **state)
 /* Every bundled preset is complete, in order, and of the published size. */
 static void test_presets(void **state)
 {
-    const char *names[] = {"tiny", "digits", "piano", "sc09-6m", "sc09-24m", "youtubemix-3m"};
-    for (int i = 0; i < 5; i++) {
+    const char *names[] = {"tiny",     "digits",   "piano",        "sc09-6m",
+                           "sc09-24m", "sc09-s4d", "youtubemix-3m"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         static struct settings s;
         static struct config c;
         char path[FILE_PATH_MAX], file[64];
@@ -269,6 +271,38 @@ static void test_presets(void **state)
                 strcmp(setting_table[k].key, "card") != 0 && !s.source[k].origin[0])
                 fail_msg("%s leaves out %s", path, setting_table[k].key);
     }
+}
+
+/* What a music model needs of its preset: recordings of any length without labels, pieces from
+   anywhere, tiers outside that do not choose, and a file of at most 8 MiB in single precision. */
+static void test_piano(void **state)
+{
+    static struct settings s;
+    static struct config c;
+    struct plan plan;
+    char path[FILE_PATH_MAX];
+    settings_init(&s);
+    assert_true(path_join(path, presets, "piano.ini") && settings_load(&s, path));
+    assert_true(settings_resolve(&s) && settings_config(&s, &c) && plan_build(&plan, &c));
+    assert_int_equal(s.labels, 0);
+    assert_true(s.label_dropout == 0 && s.speed == 0 && s.pad_loss == 0 && s.guidance == 1);
+    assert_int_equal(c.n_labels, 0);
+    assert_int_equal(c.sample_rate, 16000);
+    assert_int_equal(c.clip_mode, CLIP_CROP);
+    assert_string_equal(c.quantizer, "mu-law-256");
+    assert_string_equal(c.normalize, "peak");
+    assert_int_equal(c.embedding, EMBEDDING_SINUSOIDAL);
+    for (int k = 0; k <= c.n_pools; k++) {
+        bool outer = k < 2;
+        assert_int_equal(c.tier[k].mixer, outer ? MIXER_LTI : MIXER_SELECTIVE);
+        assert_int_equal(c.tier[k].complex_state, outer);
+    }
+    assert_true(4 * plan.n_weights <= 8 << 20);
+    /* A run remembers what it was made from: both go into the model file, and are empty until the
+       data is known. */
+    assert_string_equal(s.license, "");
+    assert_string_equal(s.card, "");
+    plan_free(&plan);
 }
 
 int main(int argc, char **argv)
@@ -289,6 +323,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_what_a_resumed_run_may_change),
         cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_piano),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     path_remove(folder);
