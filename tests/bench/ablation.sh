@@ -13,8 +13,10 @@
 #   --backend NAME     cpu (default) or cuda; --threads N of the processor (default 1)
 #   --deadline N       seconds: what is not finished by then waits for the next call (exit status 3)
 # Needs bash, coreutils, python3 and python3-numpy. Writes OUT/TABLE.md and OUT/TABLE.json, context a
-# picture besides.
+# picture besides. Speed of decoding is measured once a variant, after its first run: where the machine
+# was busy then, remove OUT/NAME.decode and call again.
 set -eu
+exec 3>&2
 here=$(cd "$(dirname "$0")" && pwd)
 hiss=${HISS:-build/app/hiss}
 table='' data='' out='' preset='' budget=8M seeds='0 1 2' step='' clip='' lr='' split=valid
@@ -114,8 +116,8 @@ bounded() {
     timeout -s INT -k 20 "$time" "$@" || status=$?
     if [ "$status" -eq 124 ]; then return 1; fi
     if [ "$status" -ne 0 ]; then
-        echo "ablation: exit status $status of: $*" >&2
-        tail -n 3 "$folder.out" >&2
+        echo "ablation: exit status $status of: $*" >&3
+        tail -n 3 "$folder.out" >&3
         exit 1
     fi
 }
