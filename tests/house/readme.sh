@@ -27,7 +27,7 @@ done <"$root/commands"
 for file in bits.png compare.png continued.png curves.svg runs/my-recordings/curve.png; do
     test -s "$file" || exit 1
 done
-for file in seven.wav number.flac two.ogg continued.wav mine.wav; do
+for file in seven.wav number.flac two.ogg continued.wav mine.wav music.wav; do
     soxi "$file" >/dev/null || exit 1
 done
 test "$(find nines -name '*.wav' | wc -l)" -eq 2
