@@ -10,9 +10,10 @@
 /* Noise that lasts so many judgements beyond its first window, silence that lasts so long. */
 enum { NOISE_HOPS = 3, SILENCE_S = 4 };
 
-/* Seconds: how far behind the beginning of the trouble a first answer goes; how long it stays cool;
-   what is "soon again"; how long it lets be. */
-static const double back_s = 1, cool_s = 10, soon_s = 20, let_be_s = 30;
+/* Seconds: how far behind the beginning of the trouble a first answer goes; how long it stays cool
+   the first time, and at most; within what time trouble says that the answer before was none; how
+   long it lets be, which is more than the tries before can take back. */
+static const double back_s = 1, cool_s = 10, cool_max_s = 80, soon_s = 10, let_be_s = 15;
 
 static const float cooler = 0.8f, coolest = 0.5f; /* times the temperature */
 
@@ -29,7 +30,9 @@ struct guard {
     int64_t quiet;                /* samples since something moved */
     int64_t since_answer, let_be; /* samples */
     int in_row;
-    float cooling;
+    float cooling; /* times the temperature, until cool_for seconds after the last answer */
+    float depth;   /* what cooling was at the last answer */
+    double cool_for;
     int64_t n_answers;
 };
 
@@ -123,6 +126,7 @@ struct guard *guard_open(const struct guard_limits *limits, int rate, bool clips
     struct guard *g = calloc(1, sizeof(*g));
     if (g) {
         *g = (struct guard){.limits = *limits, .rate = rate, .clips = clips, .cooling = 1};
+        g->depth = 1;
         g->hop = guard_hop(rate);
         g->window = GUARD_WINDOW * g->hop;
         g->since_answer = INT64_MAX / 2;
@@ -187,7 +191,7 @@ enum guard_verdict guard_hear(struct guard *g, const float *x, int64_t n, double
     }
     g->since_answer += n;
     g->let_be -= g->let_be < n ? g->let_be : n;
-    if ((double)g->since_answer >= cool_s * g->rate)
+    if ((double)g->since_answer >= g->cool_for * g->rate)
         g->cooling = 1;
     if (g->heard < g->window || g->heard - g->judged < g->hop)
         return GUARD_WELL;
@@ -206,18 +210,32 @@ static uint64_t seed_of_answer(uint64_t seed, int64_t k)
     return (z ^ (z >> 31)) & 0xffffffffu;
 }
 
+/* Cooler where it was cool and that was not enough; as cool as before, but twice as long, where the
+   trouble came back with the heat. */
+static void cool(struct guard *g)
+{
+    double since_s = (double)g->since_answer / g->rate;
+    bool again = since_s < 2 * g->cool_for;
+    if (!again)
+        g->depth = cooler;
+    else if (g->cooling < 1)
+        g->depth = fmaxf(g->depth * cooler, coolest);
+    g->cool_for = again ? fmin(2 * g->cool_for, cool_max_s) : cool_s;
+    g->cooling = g->depth;
+}
+
 struct guard_answer guard_answer(struct guard *g, enum guard_verdict verdict, uint64_t seed)
 {
     double lasted =
         verdict == GUARD_SILENCE ? SILENCE_S : (double)(g->window + NOISE_HOPS * g->hop) / g->rate;
     g->in_row = (double)g->since_answer < soon_s * g->rate ? g->in_row + 1 : 1;
     double back = fmin(lasted + back_s * g->in_row, GUARD_BACK_S);
-    if (g->in_row == GUARD_TRIES) { /* longer than the tries went back: a take comes to its end */
+    if (g->in_row == GUARD_TRIES) { /* a take comes to its end */
         g->let_be = llround(let_be_s * g->rate);
         g->in_row = 0;
     }
     if (verdict == GUARD_NOISE)
-        g->cooling = fmaxf(g->cooling * cooler, coolest);
+        cool(g);
     g->n_answers++;
     g->since_answer = 0;
     guard_forget(g);

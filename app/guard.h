@@ -9,9 +9,10 @@
  * the model file (hiss.stats, "windows").
  *
  * The answer is to go back to a state from before, with other noise and, after noise, at a lower
- * temperature for a while; further back and cooler if it happens again soon; and after
- * GUARD_TRIES times in a row to let it be for some seconds, so that a take comes to its end at any
- * setting. All of it is a function of the samples heard: the same take has the same troubles.
+ * temperature for a while; further back and cooler if that does not help, for longer if the trouble
+ * comes back with the temperature; and after GUARD_TRIES times in a row to let it be for some
+ * seconds, so that a take comes to its end at any setting. All of it is a function of the samples
+ * heard: the same take has the same troubles.
  *
  * A guard belongs to one thread at a time; guard_window_* may be called from any.
  */

@@ -110,21 +110,38 @@ static void test_answers(void **state)
     }
     assert_int_equal(guard_count(g), GUARD_TRIES);
     assert_true(cooling >= 0.4);
-    /* Now it lets be for half a minute, then tries as often again. */
+    /* Now it lets be for a while, but stays cool, then tries as often again. */
     double after = hears(g, NOISE, 7, 60, &v);
-    assert_true(after > 29.9 && after < 30.3);
-    assert_true(guard_cooling(g) == 1);
+    assert_true(after > 14.9 && after < 15.3);
+    assert_true((double)guard_cooling(g) <= cooling);
     for (int i = 0; i < GUARD_TRIES; i++) {
         guard_answer(g, v, 1234);
         after = hears(g, NOISE, 7, 60, &v);
-        assert_true(i == GUARD_TRIES - 1 ? after > 29.9 : after < 2);
+        assert_true(i == GUARD_TRIES - 1 ? after > 14.9 : after < 2);
     }
     guard_answer(g, v, 1234);
     /* Well for long: the next time is a first time, and the temperature is its own again. */
-    assert_true(hears(g, TONE, 3, 30, &v) < 0);
+    assert_true(hears(g, TONE, 3, 300, &v) < 0);
     assert_true(guard_cooling(g) == 1);
     assert_true(hears(g, NOISE, 7, 5, &v) > 0);
     assert_true(guard_answer(g, v, 1234).back_s < back);
+    guard_close(g);
+
+    /* Trouble that comes back whenever the temperature does: cool for longer, not cooler, and it is
+       never let be. */
+    g = guard_open(&limits, RATE, false);
+    double cool_s = 0;
+    for (int i = 0; i < 6; i++) {
+        assert_true(hears(g, NOISE, 7, 5, &v) < 2);
+        guard_answer(g, v, 1);
+        assert_true(fabs((double)guard_cooling(g) - 0.8) < 1e-6);
+        double cool = 0;
+        for (; guard_cooling(g) != 1; cool += 0.5)
+            assert_true(hears(g, TONE, 3, 0.5, &v) < 0);
+        assert_true(cool >= cool_s && cool < 90);
+        assert_true(i == 0 ? cool < 11 : i > 3 || cool > 1.9 * cool_s);
+        cool_s = cool;
+    }
     guard_close(g);
 
     /* The noise of an answer is a function of the seed and its number. */
