@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Noise that lasts so many judgements beyond its first window, silence that lasts so long. */
-enum { NOISE_HOPS = 3, SILENCE_S = 4 };
+/* Noise that lasts so many judgements beyond its first window (where clips are short there are not
+   many), silence that lasts so long. */
+enum { NOISE_HOPS = 3, NOISE_HOPS_IN_CLIPS = 1, SILENCE_S = 4 };
 
 /* Seconds: how far behind the beginning of the trouble a first answer goes; how long it stays cool
    the first time, and at most; within what time trouble says that the answer before was none; how
@@ -169,6 +170,11 @@ static struct guard_window window_now(struct guard *g)
     return guard_window_measure(g->flat, g->window, nats);
 }
 
+static int noise_hops_most(const struct guard *g)
+{
+    return g->clips ? NOISE_HOPS_IN_CLIPS : NOISE_HOPS;
+}
+
 static enum guard_verdict judge(struct guard *g)
 {
     struct guard_window w = window_now(g);
@@ -176,7 +182,7 @@ static enum guard_verdict judge(struct guard *g)
     bool noise = w.bits > l->bits && w.flatness > l->flatness;
     g->noise_hops = noise ? g->noise_hops + 1 : 0;
     g->quiet = w.level_db < l->level_db ? g->quiet + g->heard - g->judged : 0;
-    if (g->noise_hops > NOISE_HOPS)
+    if (g->noise_hops > noise_hops_most(g))
         return GUARD_NOISE;
     if (!g->clips && g->quiet >= (int64_t)SILENCE_S * g->rate)
         return GUARD_SILENCE;
@@ -226,8 +232,9 @@ static void cool(struct guard *g)
 
 struct guard_answer guard_answer(struct guard *g, enum guard_verdict verdict, uint64_t seed)
 {
-    double lasted =
-        verdict == GUARD_SILENCE ? SILENCE_S : (double)(g->window + NOISE_HOPS * g->hop) / g->rate;
+    double lasted = verdict == GUARD_SILENCE
+                        ? SILENCE_S
+                        : (double)(g->window + noise_hops_most(g) * g->hop) / g->rate;
     g->in_row = (double)g->since_answer < soon_s * g->rate ? g->in_row + 1 : 1;
     double back = fmin(lasted + back_s * g->in_row, GUARD_BACK_S);
     if (g->in_row == GUARD_TRIES) { /* a take comes to its end */
