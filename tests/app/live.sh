@@ -38,16 +38,22 @@ ear_end() {
     pactl unload-module "$module"
 }
 
-# same RATE CHANNELS TAKE ARGUMENTS: heard at that device is the take, sample for sample. Three tries:
-# a busy machine may starve the sound server, which no program can help.
+# same RATE CHANNELS TAKE ARGUMENTS: heard at that device is the take, sample for sample. Tried again, twice,
+# for one cause alone: the sound server did not run in time, so that nothing or too little arrived, or silence
+# between the samples, while the program played without an underrun. A sample that differs fails at once.
 same() {
     local try before=$n_failed
     for try in 1 2 3; do
         same_once "$@" >tried
         [ $n_failed = "$before" ] && return
+        starved || break
         [ $try = 3 ] || n_failed=$before
     done
     cat tried
+}
+starved() {
+    [ "$(grep -c '^FAILED' tried)" = 1 ] &&
+        grep -qE 'channels: (nothing was heard|silence was put between samples|[0-9]+ samples of [0-9]+ were heard)$' tried
 }
 same_once() {
     local rate=$1 channels=$2 take=$3
