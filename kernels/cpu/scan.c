@@ -2,7 +2,7 @@
  * The forward scan. A round is one stream's group of channels: it walks over time in chunks, all
  * tiles of the group in turn, so that rows of activations are read once and states stay in L1.
  */
-#include "kernels/cpu/scan.h"
+#include "kernels/cpu/scan_static.h"
 
 /* States before a chunk: tile after tile without idle lanes. */
 static void scan_keep_entering(float *entering, const float *h, int rows, int width)
@@ -43,8 +43,13 @@ V_INLINE void scan_forward_chunk(struct scan_kind k, const struct scan_args *a, 
         }
         const float *coef =
             a->coef + (int64_t)(e0 + e) * scan_coef_rows(k.selective, k.is_complex, k.n_state);
-        scan_march(k, false, s.x + tile, h + e * rows, NULL, u.x + tile, dt.x + tile, bc, a->ld_bc,
-                   coef, vload_n(a->d + e0 + e, lanes), ahead[e / V_LANES], n);
+        const vf d = vload_n(a->d + e0 + e, lanes);
+        if (k.selective)
+            scan_march(k, false, s.x + tile, h + e * rows, NULL, u.x + tile, dt.x + tile, bc,
+                       a->ld_bc, coef, d, ahead[e / V_LANES], n);
+        else
+            static_march(k, false, s.x + tile, h + e * rows, u.x + tile, coef, d,
+                         ahead[e / V_LANES], n);
         if (a->z)
             for (int i = tile; i < tile + n * V_LANES; i += V_LANES)
                 vstore(s.x + i, vload(s.x + i) * vsilu(vload(z.x + i)));

@@ -8,6 +8,7 @@
  * short. Gradients of coefficients are summed a chunk, then a stream, then over streams.
  */
 #include "kernels/cpu/scan_reverse.h"
+#include "kernels/cpu/scan_static.h"
 
 enum { SCAN_SEGMENT_ROWS = 8192 }; /* streams times ticks of a segment, about */
 
@@ -104,12 +105,21 @@ V_INLINE void scan_backward_chunk(struct scan_kind k, const struct scan_backward
             }
         }
         tiles_load(s.h, 0, entering + e * rows, lanes, rows, lanes);
-        scan_march(k, true, c->y.x + tile, s.h, s.decay, c->u.x + tile, c->dt.x + tile, c->bc,
-                   c->ld_bc, coef, d, ahead[e / V_LANES], n);
+        float *tile_sums = sums + e / V_LANES * (coef_rows + 2) * V_LANES;
+        if (k.selective)
+            scan_march(k, true, c->y.x + tile, s.h, s.decay, c->u.x + tile, c->dt.x + tile, c->bc,
+                       c->ld_bc, coef, d, ahead[e / V_LANES], n);
+        else
+            static_march(k, true, c->y.x + tile, s.h, c->u.x + tile, coef, d, ahead[e / V_LANES],
+                         n);
         if (f->z)
             scan_gate_backward(c, tile);
-        scan_march_back(k, c, s, s.g + e * rows, sums + e / V_LANES * (coef_rows + 2) * V_LANES,
-                        tile, e > 0, coef, d, ahead_back[e / V_LANES]);
+        if (k.selective)
+            scan_march_back(k, c, s, s.g + e * rows, tile_sums, tile, e > 0, coef, d,
+                            ahead_back[e / V_LANES]);
+        else
+            static_march_back(k, s.g + e * rows, tile_sums, c->u.x + tile, c->dy.x + tile, s.h,
+                              coef, d, ahead_back[e / V_LANES], n);
     }
     scan_store(a->du + at, f->inner, &c->u, n, width);
     if (k.selective)

@@ -1,5 +1,6 @@
 /*
- * The backward scan of eight channels over one chunk, from its last tick to its first.
+ * The backward scan of eight channels of a selective mixer over one chunk, from its last tick to
+ * its first; scan_static.h has that of static ones.
  *
  * With G the gradient of h_t and g = conj(a_t) G its share for h_(t-1), for a = exp(dt A):
  *   dC = dy conj(h_t), dB = G dt u, du = Re(G conj(B)) dt + D dy,
@@ -54,33 +55,20 @@ V_INLINE void scan_reverse_real(struct scan_kind k, struct scan_tick *tick, floa
 #pragma GCC unroll 8
     for (int j = 0; j < count; j++) {
         const int at = (n + j) * V_LANES;
-        const float *row = coef + scan_coef_step(k.selective, false) * at;
-        float *sums = sum + scan_coef_step(k.selective, false) * at;
         vf now = vload(h_now + at), before = vload(h + at);
         vf gradient = vload(g + at);
-        if (k.selective) {
-            gradient += q * bc[k.n_state + n + j];
-            dc[j] = q * now;
-            db[j] = gradient * in;
-            tick->input += gradient * bc[n + j];
-            vf back = gradient * vload(decay + at);
-            vf w = back * before;
-            tick->pole += w * vload(row);
-            scan_accumulate(sums, w * dt);
-            vstore(g + at, back);
-        } else {
-            gradient += q * vload(row + 2 * V_LANES);
-            tick->input += gradient * vload(row + V_LANES);
-            scan_accumulate(sums, gradient * before);
-            scan_accumulate(sums + V_LANES, gradient * in);
-            scan_accumulate(sums + 2 * V_LANES, q * now);
-            vstore(g + at, gradient * vload(row));
-        }
+        gradient += q * bc[k.n_state + n + j];
+        dc[j] = q * now;
+        db[j] = gradient * in;
+        tick->input += gradient * bc[n + j];
+        vf back = gradient * vload(decay + at);
+        vf w = back * before;
+        tick->pole += w * vload(coef + at);
+        scan_accumulate(sum + at, w * dt);
+        vstore(g + at, back);
     }
-    if (k.selective) {
-        scan_add_row(drow + n, db, count, add);
-        scan_add_row(drow + k.n_state + n, dc, count, add);
-    }
+    scan_add_row(drow + n, db, count, add);
+    scan_add_row(drow + k.n_state + n, dc, count, add);
 }
 
 V_INLINE void scan_reverse_complex(struct scan_kind k, struct scan_tick *tick, float *g, float *sum,
@@ -93,52 +81,30 @@ V_INLINE void scan_reverse_complex(struct scan_kind k, struct scan_tick *tick, f
     q = 2.0f * q;
     for (int j = 0; j < count; j++) {
         const int at = (n + j) * 2 * V_LANES;
-        const float *row = coef + scan_coef_step(k.selective, false) * at;
-        float *sums = sum + scan_coef_step(k.selective, false) * at;
         vf nr = vload(h_now + at), ni = vload(h_now + at + V_LANES);
         vf hr = vload(h + at), hi = vload(h + at + V_LANES);
         vf gr = vload(g + at), gi = vload(g + at + V_LANES);
-        vf ar, ai;
-        if (k.selective) {
-            gr += q * bc[2 * n_state + n + j];
-            gi -= q * bc[3 * n_state + n + j];
-            dcr[j] = q * nr;
-            dci[j] = -q * ni;
-            dbr[j] = gr * in;
-            dbi[j] = gi * in;
-            tick->input += gr * bc[n + j] + gi * bc[n_state + n + j];
-            ar = vload(decay + at);
-            ai = vload(decay + at + V_LANES);
-        } else {
-            gr += q * vload(row + 4 * V_LANES);
-            gi -= q * vload(row + 5 * V_LANES);
-            tick->input += gr * vload(row + 2 * V_LANES) + gi * vload(row + 3 * V_LANES);
-            scan_accumulate(sums, gr * hr + gi * hi);
-            scan_accumulate(sums + V_LANES, gi * hr - gr * hi);
-            scan_accumulate(sums + 2 * V_LANES, gr * in);
-            scan_accumulate(sums + 3 * V_LANES, gi * in);
-            scan_accumulate(sums + 4 * V_LANES, q * nr);
-            scan_accumulate(sums + 5 * V_LANES, -q * ni);
-            ar = vload(row);
-            ai = vload(row + V_LANES);
-        }
+        gr += q * bc[2 * n_state + n + j];
+        gi -= q * bc[3 * n_state + n + j];
+        dcr[j] = q * nr;
+        dci[j] = -q * ni;
+        dbr[j] = gr * in;
+        dbi[j] = gi * in;
+        tick->input += gr * bc[n + j] + gi * bc[n_state + n + j];
+        vf ar = vload(decay + at), ai = vload(decay + at + V_LANES);
         vf br = ar * gr + ai * gi, bi = ar * gi - ai * gr;
         vstore(g + at, br);
         vstore(g + at + V_LANES, bi);
-        if (k.selective) {
-            vf wr = br * hr + bi * hi, wi = bi * hr - br * hi;
-            tick->pole += wr * vload(row);
-            tick->turn += wi * vload(row + V_LANES);
-            scan_accumulate(sums, wr * dt);
-            scan_accumulate(sums + V_LANES, wi * dt);
-        }
+        vf wr = br * hr + bi * hi, wi = bi * hr - br * hi;
+        tick->pole += wr * vload(coef + at);
+        tick->turn += wi * vload(coef + at + V_LANES);
+        scan_accumulate(sum + at, wr * dt);
+        scan_accumulate(sum + at + V_LANES, wi * dt);
     }
-    if (k.selective) {
-        scan_add_row(drow + n, dbr, count, add);
-        scan_add_row(drow + n_state + n, dbi, count, add);
-        scan_add_row(drow + 2 * n_state + n, dcr, count, add);
-        scan_add_row(drow + 3 * n_state + n, dci, count, add);
-    }
+    scan_add_row(drow + n, dbr, count, add);
+    scan_add_row(drow + n_state + n, dbi, count, add);
+    scan_add_row(drow + 2 * n_state + n, dcr, count, add);
+    scan_add_row(drow + 3 * n_state + n, dci, count, add);
 }
 
 V_INLINE void scan_reverse(struct scan_kind k, struct scan_tick *tick, float *g, float *sum,
@@ -186,14 +152,11 @@ V_INLINE void scan_march_back(struct scan_kind k, struct scan_chunk *c, struct s
     for (int t = c->n_time - 1; t >= 0; t--) {
         ahead_ask(ahead, t);
         const int at = tile + t * V_LANES;
-        const float *h = s.h + t * state, *decay = k.selective ? s.decay + t * state : NULL;
-        const float *bc = k.selective ? c->bc + t * c->ld_bc : NULL;
-        float *dbc = k.selective ? c->dbc + t * c->ld_dbc : NULL;
-        vf x = vload(c->u.x + at), q = vload(c->dy.x + at), delta = {0}, in = x;
-        if (k.selective) {
-            delta = vload(c->dt.x + at);
-            in = delta * x;
-        }
+        const float *h = s.h + t * state, *decay = s.decay + t * state;
+        const float *bc = c->bc + t * c->ld_bc;
+        float *dbc = c->dbc + t * c->ld_dbc;
+        vf x = vload(c->u.x + at), q = vload(c->dy.x + at);
+        vf delta = vload(c->dt.x + at), in = delta * x;
         struct scan_tick tick = {{0}};
         int n = 0;
         for (; n + V_LANES <= k.n_state; n += V_LANES)
@@ -203,15 +166,11 @@ V_INLINE void scan_march_back(struct scan_kind k, struct scan_chunk *c, struct s
             scan_reverse(k, &tick, g, s.sum, dbc, add, h, h + state, decay, coef, bc, q, delta, in,
                          n, k.n_state - n);
         dd += q * x;
-        if (k.selective) {
-            vf ddt = tick.input * x + tick.pole * SCAN_LN2 + tick.turn * SCAN_QUARTER;
-            vf draw = ddt * vload(c->raw.x + at);
-            vstore(c->raw.x + at, draw);
-            vstore(c->u.x + at, tick.input * delta + d * q);
-            dbias += draw;
-        } else {
-            vstore(c->u.x + at, tick.input + d * q);
-        }
+        vf ddt = tick.input * x + tick.pole * SCAN_LN2 + tick.turn * SCAN_QUARTER;
+        vf draw = ddt * vload(c->raw.x + at);
+        vstore(c->raw.x + at, draw);
+        vstore(c->u.x + at, tick.input * delta + d * q);
+        dbias += draw;
     }
     for (int r = 0; r < coef_rows; r++)
         scan_accumulate(sums + r * V_LANES, vload(s.sum + r * V_LANES));
