@@ -18,6 +18,8 @@
 #include "kernels/cuda/sample.cu"
 #include "kernels/cuda/decode_pack.cu"
 #include "kernels/cuda/decode_state.cu"
+#include "kernels/cuda/decode_live.cu"
+#include "kernels/cuda/decode_open.cu"
 #include "kernels/cuda/decode.cu"
 #include "kernels/cuda/optimiser.cu"
 #include "kernels/cuda/workspace.cu"

@@ -6,7 +6,8 @@
  * Rows (streams, and with guidance the same again without label) are in groups of at most
  * DECODE_GROUP. A group is the work of one block, or of several that run side by side, each on
  * tiers of its own and handing frames to the next through flags in memory. A launch makes many
- * samples; between launches everything a row remembers is in global memory.
+ * samples; between launches everything a row remembers is in global memory. After short calls it
+ * stays a while and takes the next as an order through host memory (decode_order.h).
  *
  * A block walks through a list of steps a tick. Products are those of the tensor cores, weights and
  * inputs in half precision, sums in float: 16 outputs, 16 inputs, and the group's rows as the 8
@@ -39,7 +40,13 @@ enum {
     DECODE_AHEAD_IN = 8,
     DECODE_AHEAD_MID = 4,
     DECODE_AHEAD_OUT = 8,
+    /* of the multiprocessor's clock: a launch that stays waits so long for an order, and takes none
+       after so long; at 2 GHz 17 ms and 0.27 s */
+    DECODE_WAITS = 1 << 25,
+    DECODE_STAYS = 1 << 29,
 };
+
+#define DECODE_ENDS 0xffffffffu
 
 enum decode_kind {
     DECODE_EMBED,
@@ -113,13 +120,38 @@ struct decode_shared {
     int keep;   /* (slots, rows, ld_keep) floats */
     int logits; /* (rows, V) floats */
     int noise;  /* (rows, V) floats */
-    int codes;  /* (rows, DECODE_CODES) made, then (rows) inputs as int */
+    int codes;  /* (rows, DECODE_CODES) made, then (rows) inputs and labels as int */
+    int board;
     int steps;
     int size;
     int ld_x, ld_half, ld_raw, ld_own, ld_keep;
 };
 
-/* All pointers are device memory, codes the host's as the device sees it. */
+/* Samples that are made alike. */
+struct decode_order {
+    uint64_t noise_n;
+    struct sampling sampling;
+    unsigned from; /* samples of the launch before them */
+    int n_samples; /* 0: the launch is to end */
+    uint32_t first_stream;
+    uint32_t unused; /* the size is a multiple of 8 */
+};
+
+/* What a block has of its orders, in shared memory. */
+struct decode_board {
+    struct decode_order order; /* at work */
+    long long begun;           /* by the clock: the launch */
+    unsigned open;             /* orders that are there, or DECODE_ENDS */
+};
+
+/* Host memory: what the host and a launch that stays tell each other. Counts are of orders since
+   the launch's begin; the first is posted before it. */
+struct decode_mail {
+    unsigned posted, made;
+    struct decode_order order;
+};
+
+/* All pointers are device memory; codes and mail* the host's as the device sees it. */
 struct decode_launch {
     const struct decode_step *steps;
     int n_steps, n_tiers;
@@ -134,14 +166,15 @@ struct decode_launch {
     int n_streams, group; /* streams of all groups, of each but the last */
     int guided;
     float eps;
-    uint8_t *inputs;       /* (n_rows): the next inputs */
-    const int32_t *labels; /* (n_rows) */
-    unsigned *flags;       /* (groups, tiers, 2): frames gathered, ticks done, in this launch */
-    unsigned start;        /* index of the first sample, modulo what indices are taken modulo */
-    int n_samples;
-    struct sampling sampling;
-    uint64_t noise_n;
-    uint32_t first_stream;
+    uint8_t *inputs;           /* (n_rows): the next inputs */
+    const int32_t *labels;     /* (n_rows) */
+    unsigned *flags;           /* (groups, tiers, 2): frames gathered, ticks done, in this launch */
+    unsigned start;            /* index of the first sample, modulo what indices are taken modulo */
+    struct decode_order order; /* without mail: the only one */
+    struct decode_mail *mail;  /* NULL, unless the launch stays for more */
+    const int32_t *mail_labels; /* (n_rows): as labels, of the order in the mail */
+    double *mail_nats;          /* (n_streams): before an order, and after it */
+    unsigned *relay;       /* orders there are, or DECODE_ENDS; (blocks) taken, (blocks) made */
     uint8_t *codes;        /* (n_streams, ld_codes) */
     const uint8_t *forced; /* (n_streams, n_samples) or NULL */
     int ld_codes;

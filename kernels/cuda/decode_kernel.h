@@ -2,37 +2,13 @@
 #ifndef HISS_KERNELS_CUDA_DECODE_KERNEL_H
 #define HISS_KERNELS_CUDA_DECODE_KERNEL_H
 
+#include "kernels/cuda/decode_order.h"
 #include "kernels/cuda/decode_sample.h"
 #include "kernels/cuda/decode_fast.h"
-
-/* What a block is at work on. */
-struct decode_run {
-    int begin, end;       /* its tiers */
-    int *inputs, *labels; /* (rows), shared memory */
-    uint8_t *made;
-    unsigned *flags;
-};
 
 CUDA_DEV unsigned decode_first_tick(const struct decode_launch &a, int tier)
 {
     return a.start / a.tiers[tier].rate;
-}
-
-/* Tells another block that a count of this launch has reached n. All threads. */
-CUDA_DEV void decode_tell(unsigned *flag, unsigned n)
-{
-    __syncthreads();
-    if (threadIdx.x == 0)
-        gpu_st_release(flag, n);
-}
-
-/* Until it has. All threads. */
-CUDA_DEV void decode_await(const unsigned *flag, unsigned n)
-{
-    if (threadIdx.x == 0)
-        while (gpu_ld_acquire(flag) < n)
-            gpu_backoff();
-    __syncthreads();
 }
 
 /* The first step with products of the list that comes after tick `tick` of a tier. */
@@ -110,27 +86,28 @@ CUDA_DEV void decode_sample(const struct decode_block &c, const struct decode_ru
         decode_take(c, run.inputs, run.made, c.warp, t);
     if (a.logits)
         for (int row = 0; row < c.rows; row++)
-            a.logits[(decode_index(c, row) * a.n_samples + t) * PLAN_CODES + threadIdx.x] =
+            a.logits[(decode_index(c, row) * c.order->n_samples + t) * PLAN_CODES + threadIdx.x] =
                 c.logits[row * PLAN_CODES + (int)threadIdx.x];
     if (a.clocks && blockIdx.x == 0 && threadIdx.x == 0)
         a.clocks[t + 1] = gpu_clock();
     __syncthreads();
 }
 
-/* All ticks of the block's tiers in this launch: of the outermost one by one, of a deeper one
+/* All ticks of the block's tiers in an order: of the outermost one by one, of a deeper one
    whenever its frame is full. */
 CUDA_DEV void decode_ticks(const struct decode_block &c, const struct decode_run &run,
                            struct decode_ahead &w)
 {
     const struct decode_launch &a = *c.a;
-    const unsigned end = (a.start + (unsigned)a.n_samples) / a.tiers[run.begin].rate;
-    unsigned outer = decode_first_tick(a, run.begin), tick = outer;
+    const unsigned start = a.start + c.order->from, rate = a.tiers[run.begin].rate;
+    const unsigned end = (start + (unsigned)c.order->n_samples) / rate;
+    unsigned outer = start / rate, tick = outer;
     int tier = run.begin;
 #pragma unroll 1
     while (outer < end) {
-        const int t = (int)(tick - a.start);
+        const int t = (int)(tick - start);
         if (tier == 0)
-            decode_noise(c, a.noise_n + (uint64_t)t);
+            decode_noise(c, c.order->noise_n + (uint64_t)t);
         decode_tick(c, run, w, tier, tick);
         if (tier == 0)
             decode_sample(c, run, t);
@@ -172,6 +149,8 @@ CUDA_DEV void decode_begin(struct decode_block &c, struct decode_run &run, char 
     run.made = reinterpret_cast<uint8_t *>(shared + at.codes);
     run.inputs = reinterpret_cast<int *>(shared + at.codes + DECODE_GROUP * DECODE_CODES);
     run.labels = run.inputs + DECODE_GROUP;
+    run.board = reinterpret_cast<struct decode_board *>(shared + at.board);
+    c.order = &run.board->order;
     run.flags = a.flags + group * a.n_tiers * 2;
     for (int e = (int)threadIdx.x; e < at.steps / 4; e += DECODE_BLOCK)
         reinterpret_cast<uint32_t *>(shared)[e] = 0;
@@ -179,12 +158,11 @@ CUDA_DEV void decode_begin(struct decode_block &c, struct decode_run &run, char 
          e += DECODE_BLOCK)
         reinterpret_cast<int *>(shared + at.steps)[e] = reinterpret_cast<const int *>(a.steps)[e];
     __syncthreads();
-    if ((int)threadIdx.x < c.rows) {
-        const int64_t of = decode_index(c, (int)threadIdx.x);
-        run.inputs[threadIdx.x] = a.inputs[of];
-        run.labels[threadIdx.x] = a.labels[of];
-    }
-    __syncthreads();
+    if ((int)threadIdx.x < c.rows)
+        run.inputs[threadIdx.x] = a.inputs[decode_index(c, (int)threadIdx.x)];
+    if (threadIdx.x == 0)
+        run.board->begun = gpu_clock();
+    decode_take_order(c, run, 0);
 }
 
 static __global__ void __launch_bounds__(DECODE_BLOCK)
@@ -205,7 +183,15 @@ static __global__ void __launch_bounds__(DECODE_BLOCK)
     decode_fetch<DECODE_AHEAD_OUT>(w.out, decode_fragments(c, first.out),
                                    decode_count(c, first.out));
     decode_conv_fetch(c, w, first);
-    decode_ticks(c, run, w);
+    for (unsigned k = 0;;) {
+        decode_ticks(c, run, w);
+        if (!a.mail)
+            break;
+        decode_made_order(c, run, k++);
+        if (!decode_goes_on(c, run, k))
+            break;
+        decode_take_order(c, run, k);
+    }
     if (run.begin > 0)
         return;
     if ((int)threadIdx.x < c.rows) {

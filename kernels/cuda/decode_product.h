@@ -11,6 +11,7 @@ struct decode_block {
     float *x, *raw, *part, *sums, *keep, *logits, *noise;
     uint16_t *half, *own; /* own: this warp's */
     const struct decode_step *steps;
+    const struct decode_order *order;
     int warp, lane, g, i; /* lane = 4 g + i */
     int rows, streams, first_stream;
 };

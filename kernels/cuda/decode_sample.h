@@ -10,14 +10,14 @@ enum { DECODE_LANE_CODES = PLAN_CODES / 32 }; /* codes a lane: neighbours */
 /* The noise of all codes of the group's streams for the sample with this noise index. */
 CUDA_DEV void decode_noise(const struct decode_block &c, uint64_t n)
 {
-    const struct sampling *s = &c.a->sampling;
+    const struct sampling *s = &c.order->sampling;
     if (!(s->temperature > 0.0f) || c.a->forced)
         return;
     for (int e = (int)threadIdx.x; e < c.streams * (PLAN_CODES / 4); e += DECODE_BLOCK) {
         const int stream = e / (PLAN_CODES / 4), block = e % (PLAN_CODES / 4);
         uint32_t r[4];
         philox_block(r, (uint32_t)n, (uint32_t)(n >> 32),
-                     c.a->first_stream + (uint32_t)(c.first_stream + stream),
+                     c.order->first_stream + (uint32_t)(c.first_stream + stream),
                      (uint32_t)RANDOM_SAMPLE << 8 | (uint32_t)block, s->seed);
 #pragma unroll
         for (int j = 0; j < 4; j++)
@@ -119,12 +119,13 @@ CUDA_DEV float decode_nats(const float (&x)[DECODE_LANE_CODES], float of_code)
     return logf(warp_sum(sum)) - (of_code - most);
 }
 
-/* The code of sample t of the launch, of stream `stream` of the group, for all its rows. All lanes
+/* The code of sample t of the order, of stream `stream` of the group, for all its rows. All lanes
    of a warp. */
 CUDA_DEV void decode_take(const struct decode_block &c, int *inputs, uint8_t *made, int stream,
                           int t)
 {
     const struct decode_launch &a = *c.a;
+    const struct sampling &how = c.order->sampling;
     const float *logits = c.logits + stream * PLAN_CODES;
     const int first = c.lane * DECODE_LANE_CODES, index = c.first_stream + stream;
     float with[DECODE_LANE_CODES], x[DECODE_LANE_CODES];
@@ -133,20 +134,20 @@ CUDA_DEV void decode_take(const struct decode_block &c, int *inputs, uint8_t *ma
     for (int j = 0; j < DECODE_LANE_CODES; j++)
         with[j] = x[j] = logits[first + j];
     if (a.forced) {
-        code = a.forced[(int64_t)index * a.n_samples + t];
+        code = a.forced[(int64_t)index * c.order->n_samples + t];
     } else {
-        if (a.guided && a.sampling.guidance != 1.0f) {
+        if (a.guided && how.guidance != 1.0f) {
             const float *without = logits + c.streams * PLAN_CODES;
 #pragma unroll
             for (int j = 0; j < DECODE_LANE_CODES; j++)
-                x[j] = without[first + j] + a.sampling.guidance * (with[j] - without[first + j]);
+                x[j] = without[first + j] + how.guidance * (with[j] - without[first + j]);
         }
-        if (a.sampling.top_p < 1.0f)
-            decode_keep_top_p(x, a.sampling.top_p, c.lane);
-        if (a.sampling.temperature > 0.0f)
+        if (how.top_p < 1.0f)
+            decode_keep_top_p(x, how.top_p, c.lane);
+        if (how.temperature > 0.0f)
 #pragma unroll
             for (int j = 0; j < DECODE_LANE_CODES; j++)
-                x[j] = x[j] / a.sampling.temperature + c.noise[stream * PLAN_CODES + first + j];
+                x[j] = x[j] / how.temperature + c.noise[stream * PLAN_CODES + first + j];
         code = decode_argmax(x, c.lane);
     }
     const float spent = a.nats ? decode_nats(with, logits[code]) : 0.0f;
@@ -159,7 +160,7 @@ CUDA_DEV void decode_take(const struct decode_block &c, int *inputs, uint8_t *ma
         made[stream * DECODE_CODES + t % DECODE_CODES] = (uint8_t)code;
     }
     const int last = t % DECODE_CODES;
-    if (last != DECODE_CODES - 1 && t != a.n_samples - 1)
+    if (last != DECODE_CODES - 1 && t != c.order->n_samples - 1)
         return;
     __syncwarp();
     if (c.lane <= last)

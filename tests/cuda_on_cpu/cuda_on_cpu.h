@@ -2,6 +2,8 @@
 #ifndef SHIM_CUDA_ON_CPU_H
 #define SHIM_CUDA_ON_CPU_H
 
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -9,6 +11,9 @@ extern "C" {
 /* The order of threads, blocks, streams and copies from now on: CUDA_ON_CPU_SEED. While nothing
    runs: after a wait for the device. */
 void cuda_on_cpu_set_seed(int seed);
+
+/* Kernels that have begun so far. */
+uint64_t cuda_on_cpu_launches(void);
 
 #ifdef __cplusplus
 }

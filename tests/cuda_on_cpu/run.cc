@@ -1,6 +1,7 @@
 /* A launch: its blocks are made into gangs, which workers take in turn. */
 #include "tests/cuda_on_cpu/run.h"
 
+#include "tests/cuda_on_cpu/cuda_on_cpu.h"
 #include "tests/cuda_on_cpu/sanitizer.h"
 #include "tests/cuda_on_cpu/settings.h"
 
@@ -243,13 +244,19 @@ static std::vector<uint32_t> random_order(uint64_t n, uint64_t number)
     return order;
 }
 
+static std::atomic<uint64_t> launches;
+
+uint64_t cuda_on_cpu_launches(void)
+{
+    return launches;
+}
+
 void launch_run(const struct shim_launch_config *config, void (*run)(const void *), const void *box)
 {
-    static uint64_t number;
     const struct dim3 grid = config->grid, block = config->block;
     struct job job = {};
     std::vector<uint32_t> order;
-    job.launch = {*config, run, box, number++};
+    job.launch = {*config, run, box, launches++};
     job.n_blocks = (uint64_t)grid.x * grid.y * grid.z;
     job.per_gang = config->cooperative   ? job.n_blocks
                    : config->cluster > 1 ? config->cluster
