@@ -37,7 +37,7 @@ struct training_case {
     uint8_t *codes, *mask;
     int32_t *labels;
     bool failed;
-    double bytes; /* this process grew by */
+    double bytes; /* the memory that it took: of a device, or of this process */
 };
 
 static void step_run(void *arg, int64_t times)
@@ -58,6 +58,16 @@ static double resident_bytes(void)
     if (file)
         fclose(file);
     return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+/* In use where the backend computes: by whoever is on the device, or by this process. */
+static double used_bytes(const struct backend *be)
+{
+    struct gpu_facts gpu;
+    if (!bench_is_device(be))
+        return resident_bytes();
+    backend_gpu_facts(&gpu);
+    return (double)gpu.memory - (double)gpu.memory_free;
 }
 
 static bool training_open(struct training_case *t, const struct bench *b, const struct bench_net *n,
@@ -89,11 +99,11 @@ static bool training_open(struct training_case *t, const struct bench *b, const 
     for (int i = 0; i < b->batch; i++)
         t->labels[i] = -1;
     malloc_trim(0); /* or what was freed before would be used again and count for nothing */
-    double before = resident_bytes();
+    double before = used_bytes(be);
     if (!bench_net_open(&t->net, n, be) || !trainer_open(&t->trainer, &t->net, &settings))
         return false;
-    step_run(t, 1);
-    t->bytes = resident_bytes() - before;
+    step_run(t, bench_is_device(be) ? 2 : 1); /* a device records the second */
+    t->bytes = used_bytes(be) - before;       /* nothing was given back: the most there was */
     return !t->failed;
 }
 
@@ -129,8 +139,7 @@ bool bench_train(struct bench *b, const struct bench_net *n)
         report_add(&b->report, section, row, "samples/s",
                    b->batch * (double)b->clip / cases[i].median_s);
         report_add(&b->report, section, row, "ms", cases[i].median_s * 1e3);
-        if (!bench_is_device(b->backend[i])) /* else its memory is not this process's */
-            report_add(&b->report, section, row, "MiB", training[i].bytes / (1 << 20));
+        report_add(&b->report, section, row, "MiB", training[i].bytes / (1 << 20));
     }
     report_note(&b->report, section, note);
     for (int i = 0; i < BENCH_BACKENDS; i++)

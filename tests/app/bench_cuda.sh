@@ -48,6 +48,7 @@ for n in "1 stream", "8 streams":
     assert f["./micro.ini: decode"]["walk " + n]["mean_us"] > 0
 assert "2 clips of 64 samples" in r["notes"]["./micro.ini: training"]
 assert list(f["./micro.ini: training"]) == ["device"]
+assert 0.01 < f["./micro.ini: training"]["device"]["MiB"] < 1000
 g = json.load(open("doctor.json"))["gpu"]
 assert g["usable"] and g["device"] == "on the CPU" and g["capability"] == 9.0, g
 assert g["memory_bytes"] >= g["free_bytes"] > 0 and g["multiprocessors"] > 0
