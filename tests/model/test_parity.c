@@ -371,8 +371,6 @@ static void rounded_step(struct parity *p, const struct ops *ops)
 
 static void test_rounded(void **unused)
 {
-    if (!device_asked())
-        skip();
     each_case(rounded_step, NULL);
 }
 
@@ -399,21 +397,22 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_forward_and_backward),
         cmocka_unit_test(test_ten_steps),
         cmocka_unit_test(test_ten_steps_in_pieces),
-        cmocka_unit_test(test_rounded),
     };
-    const struct CMUnitTest plainest[] = {cmocka_unit_test(test_forward_and_backward_base)};
-    const struct CMUnitTest quick[] = {cmocka_unit_test(test_forward_and_backward),
-                                       cmocka_unit_test(test_rounded)};
+    const struct CMUnitTest quick[] = {cmocka_unit_test(test_forward_and_backward)};
+    const struct CMUnitTest of_device[] = {cmocka_unit_test(test_rounded)};
+    const struct CMUnitTest of_cpu[] = {cmocka_unit_test(test_forward_and_backward_base)};
     if (argc != 2 && argc != 3) {
         fprintf(stderr, "usage: %s FIXTURES [quick]\n", argv[0]);
         return 2;
     }
     fixtures = argv[1];
     device_start();
-    if (argc == 3)
-        return cmocka_run_group_tests(quick, NULL, NULL);
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    if (!device_asked())
-        failed += cmocka_run_group_tests(plainest, NULL, NULL);
+    const bool all = argc == 2;
+    int failed =
+        all ? cmocka_run_group_tests(tests, NULL, NULL) : cmocka_run_group_tests(quick, NULL, NULL);
+    if (device_asked())
+        failed += cmocka_run_group_tests(of_device, NULL, NULL);
+    else if (all)
+        failed += cmocka_run_group_tests(of_cpu, NULL, NULL);
     return failed;
 }
