@@ -1,6 +1,7 @@
 /* Whole optimiser steps, and a prompt's way through the network. */
 #define _GNU_SOURCE
 #include "app/bench.h"
+#include "app/processor.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { PREFILL_TIME = 1024 };
 
@@ -48,24 +48,12 @@ static void step_run(void *arg, int64_t times)
         t->failed |= !trainer_step(&t->trainer, t->codes, t->mask, t->labels, NULL, &result);
 }
 
-/* Bytes of this process in memory. */
-static double resident_bytes(void)
-{
-    long long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (file && fscanf(file, "%*s %lld", &pages) != 1)
-        pages = 0;
-    if (file)
-        fclose(file);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
 /* In use where the backend computes: by whoever is on the device, or by this process. */
 static double used_bytes(const struct backend *be)
 {
     struct gpu_facts gpu;
     if (!bench_is_device(be))
-        return resident_bytes();
+        return memory_resident();
     backend_gpu_facts(&gpu);
     return (double)gpu.memory - (double)gpu.memory_free;
 }

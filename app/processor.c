@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 void processor_name(char *name, size_t size)
 {
@@ -34,4 +35,15 @@ void memory_sizes(double *total, double *available)
     }
     if (file)
         fclose(file);
+}
+
+double memory_resident(void)
+{
+    long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file && fscanf(file, "%*s %lld", &pages) != 1)
+        pages = 0;
+    if (file)
+        fclose(file);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }

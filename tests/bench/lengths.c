@@ -5,6 +5,7 @@
  * precision. Bytes: by how much the process grew. lengths.py runs it in turns.
  */
 #define _GNU_SOURCE
+#include "app/processor.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/random.h"
@@ -15,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { HEARD_AT_ONCE = 1024, MADE_AT_ONCE = 256, STREAMS = 1 };
 static const double least_s = 0.3; /* shorter work is done again until so much was measured */
@@ -32,18 +32,6 @@ struct subject {
     struct decoder *decoder;
     float *zero;
 };
-
-/* Of this process in memory. */
-static double resident_bytes(void)
-{
-    long long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (file && fscanf(file, "%*s %lld", &pages) != 1)
-        pages = 0;
-    if (file)
-        fclose(file);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
 
 /* --- training --------------------------------------------------------------------------------- */
 
@@ -144,7 +132,7 @@ static bool measure(const struct work *w, struct subject *s)
     double before, start;
     int64_t times = 0;
     malloc_trim(0); /* or what loading left would be used again and count for nothing */
-    before = resident_bytes();
+    before = memory_resident();
     if (!w->open(s) || !w->run(s)) /* once without the clock: memory is new, caches are cold */
         return false;
     start = clock_s();
@@ -153,7 +141,7 @@ static bool measure(const struct work *w, struct subject *s)
             return false;
         times++;
     } while (clock_s() - start < least_s);
-    printf("%.9g %.0f\n", (clock_s() - start) / (double)times, resident_bytes() - before);
+    printf("%.9g %.0f\n", (clock_s() - start) / (double)times, memory_resident() - before);
     return true;
 }
 

@@ -193,3 +193,26 @@ void check_equal(const struct fixture *f, const char *what, const struct decoder
     if (memcmp(a->state, b->state, state_bytes(f, rows_of(o))) != 0)
         fail_msg("%s, %s: another state", f->name, what);
 }
+
+int on_each_isa(int (*group)(const char *isa, bool thorough), bool thorough)
+{
+    static const char *const isas[] = {"base", "avx2", "avx512"};
+    const char *asked = getenv("HISS_ISA");
+    int failed = 0;
+    device_start();
+    if (device_asked())
+        return group(device_name(), thorough);
+    if (asked && *asked)
+        return group(asked, thorough);
+    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
+        setenv("HISS_ISA", isas[i], 1);
+        struct backend *be = backend_open("cpu", 1);
+        if (!be) {
+            print_message("this processor has no %s\n", isas[i]);
+            continue;
+        }
+        backend_close(be);
+        failed += group(isas[i], thorough);
+    }
+    return failed;
+}

@@ -58,4 +58,8 @@ struct trace *run(struct fixture *f, struct decoder_options o, bool forced, int 
 void check_equal(const struct fixture *f, const char *what, const struct decoder_options *o,
                  const struct trace *a, const struct trace *b);
 
+/* Starts the device; the group once on it, or on the CPU once for each instruction set that the
+   processor has, or for the one HISS_ISA names. Returns how many tests failed. */
+int on_each_isa(int (*group)(const char *isa, bool thorough), bool thorough);
+
 #endif

@@ -268,27 +268,9 @@ static int run_group(const char *isa, bool thorough)
    usage: test_decode MODEL quick|thorough */
 int main(int argc, char **argv)
 {
-    static const char *const isas[] = {"base", "avx2", "avx512"};
-    const char *asked = getenv("HISS_ISA");
-    int failed = 0;
     if (argc != 3)
         return 2;
     shipped_model = argv[1];
     const bool thorough = strcmp(argv[2], "thorough") == 0;
-    device_start();
-    if (device_asked())
-        return run_group(device_name(), thorough);
-    if (asked && *asked)
-        return run_group(asked, thorough);
-    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
-        setenv("HISS_ISA", isas[i], 1);
-        struct backend *be = backend_open("cpu", 1);
-        if (!be) {
-            print_message("this processor has no %s\n", isas[i]);
-            continue;
-        }
-        backend_close(be);
-        failed += run_group(isas[i], thorough);
-    }
-    return failed;
+    return on_each_isa(run_group, thorough);
 }
