@@ -36,13 +36,15 @@ pack_packages() {
     packages=$(comm -23 <(closure_of $packages_build libcmocka-dev) \
         <(closure_of gcc g++ libc6-dev python3 perl python3-setuptools python3-distutils))
     [ -n "$packages" ] || return
+    # Every font that could stand for another is in the closure: one is enough.
+    packages=$(grep -vE '^x?fonts-' <<<"$packages")
     # shellcheck disable=SC2046
     libraries=$(apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks \
         --no-replaces --no-enhances $(grep -e '-dev$' <<<"$packages") |
         awk '/Depends: lib/ {print $2}' | grep -vE '^lib(c6|gcc|stdc)' | sort -u)
     # shellcheck disable=SC2046,SC2086
     (cd "$box/packages" && rm -f ./*.deb &&
-        apt-get download -qq $(printf '%s\n' $packages $libraries | sort -u))
+        apt-get download -qq $(printf '%s\n' $packages $libraries fonts-dejavu-core | sort -u))
 }
 
 pack_data() {
