@@ -148,8 +148,8 @@ run() {
     fi
     if [ ! -s "$decode" ]; then
         bounded "$hiss" bench "$folder" --only decode --threads 1 --backend cpu --quick --json \
-            >"$decode.part" 2>>"$folder.out" || return 1
-        mv "$decode.part" "$decode"
+            >"$folder.decode" 2>>"$folder.out" || return 1
+        mv "$folder.decode" "$decode"
     fi
 }
 
