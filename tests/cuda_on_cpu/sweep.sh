@@ -15,11 +15,9 @@ tree() {
 
 # The programs of the shim's own tests, which do not choose their order themselves.
 orders() {
-    for seed in $(seq 0 "$2"); do
-        for program in gpu runtime; do
-            CUDA_ON_CPU_SEED=$seed "build-sweep-cuda-$1/tests/cuda_on_cpu/cuda_on_cpu_$program" ||
-                return
-        done
+    for program in gpu runtime; do
+        seq 0 "$2" | xargs -P "$(nproc)" -I SEED env CUDA_ON_CPU_SEED=SEED \
+            "build-sweep-cuda-$1/tests/cuda_on_cpu/cuda_on_cpu_$program" || return
     done >/dev/null
 }
 
