@@ -141,24 +141,39 @@ static void count_carried(struct training *t)
     }
 }
 
-/* Takes one optimiser step; counts what came of it. */
+/* The batch of the next step goes to where it is computed. */
+static bool post_next(struct training *t)
+{
+    const struct batch *batch = loader_next(t->loader);
+    if (!batch)
+        return false;
+    trainer_post(&t->trainer, batch->codes, batch->mask, batch->labels, batch->goes_on);
+    t->posted_samples = batch->n_rows * batch->n_samples;
+    return true;
+}
+
+/* Takes one optimiser step, and posts the batch of the next while it is computed; counts what came
+   of it. */
 static bool train_one(struct training *t, struct train_result *result)
 {
     double start = clock_s();
-    const struct batch *batch = loader_next(t->loader);
-    if (!batch || !trainer_step(&t->trainer, batch->codes, batch->mask, batch->labels,
-                                batch->goes_on, result))
+    if (!t->posted_samples && !post_next(t))
         return false;
     struct progress *p = &t->progress;
     struct window *w = &t->window;
+    const int64_t n_samples = t->posted_samples;
+    trainer_begin(&t->trainer);
+    bool posted = p->step + 1 == t->s->steps || post_next(t);
+    if (!trainer_end(&t->trainer, result) || !posted)
+        return false;
     p->step++;
-    p->heard += batch->n_targets;
+    p->heard += result->n_targets;
     p->skipped += result->skipped;
     p->skipped_in_row = result->skipped ? p->skipped_in_row + 1 : 0;
     t->validated = false;
     w->seconds += clock_s() - start;
     w->n_steps++;
-    w->n_samples += batch->n_rows * batch->n_samples;
+    w->n_samples += n_samples;
     count_carried(t);
     if (!result->skipped) {
         w->nats += result->nats;

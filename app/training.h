@@ -27,6 +27,7 @@ struct training {
     struct net net;
     struct trainer trainer;
     struct loader *loader;
+    int64_t posted_samples; /* of the batch that the next step takes; 0: none was posted yet */
     struct valid valid;
     struct progress progress;
     struct provenance from;

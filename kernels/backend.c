@@ -91,6 +91,32 @@ void backend_repeat_free(struct backend *be, struct backend_repeat *repeat)
         be->functions->repeat_free(be, repeat);
 }
 
+struct backend_inlet *backend_inlet_open(struct backend *be, size_t bytes)
+{
+    return be->functions->inlet_open(be, bytes);
+}
+
+void backend_inlet_close(struct backend *be, struct backend_inlet *inlet)
+{
+    if (inlet)
+        be->functions->inlet_close(be, inlet);
+}
+
+void *backend_inlet_room(struct backend *be, struct backend_inlet *inlet)
+{
+    return be->functions->inlet_room(be, inlet);
+}
+
+void backend_inlet_post(struct backend *be, struct backend_inlet *inlet)
+{
+    be->functions->inlet_post(be, inlet);
+}
+
+void backend_inlet_take(struct backend *be, struct backend_inlet *inlet, void *to)
+{
+    be->functions->inlet_take(be, inlet, to);
+}
+
 bool backend_sync(struct backend *be)
 {
     return be->functions->sync(be);

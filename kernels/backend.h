@@ -68,6 +68,18 @@ bool backend_repeat_begin(struct backend *be, struct backend_repeat **repeat);
 void backend_repeat_end(struct backend *be, struct backend_repeat *repeat);
 void backend_repeat_free(struct backend *be, struct backend_repeat *repeat);
 
+/* A way in beside the work: what the host writes for later comes to the device while that still
+   computes what was asked for before. In turns: _room, where the caller writes `bytes`; _post, they
+   are on their way, and the room is not the caller's any more; _take, in the order of the work,
+   copies them to `to`, memory of the backend. The next may be written and posted as soon as the
+   one before was asked to be taken; of several posted in a row only the last is taken. */
+struct backend_inlet;
+struct backend_inlet *backend_inlet_open(struct backend *be, size_t bytes); /* NULL: error_text */
+void backend_inlet_close(struct backend *be, struct backend_inlet *inlet);
+void *backend_inlet_room(struct backend *be, struct backend_inlet *inlet);
+void backend_inlet_post(struct backend *be, struct backend_inlet *inlet);
+void backend_inlet_take(struct backend *be, struct backend_inlet *inlet, void *to);
+
 /* Waits for everything asked for so far. False with error_text if any of it failed. */
 bool backend_sync(struct backend *be);
 

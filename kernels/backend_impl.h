@@ -28,6 +28,11 @@ struct backend_functions {
     bool (*repeat_begin)(struct backend *be, struct backend_repeat **repeat);
     void (*repeat_end)(struct backend *be, struct backend_repeat *repeat);
     void (*repeat_free)(struct backend *be, struct backend_repeat *repeat);
+    struct backend_inlet *(*inlet_open)(struct backend *be, size_t bytes);
+    void (*inlet_close)(struct backend *be, struct backend_inlet *inlet);
+    void *(*inlet_room)(struct backend *be, struct backend_inlet *inlet);
+    void (*inlet_post)(struct backend *be, struct backend_inlet *inlet);
+    void (*inlet_take)(struct backend *be, struct backend_inlet *inlet, void *to);
 };
 
 /* n_threads: 0 for all there are. NULL with error_text. */

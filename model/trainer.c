@@ -71,10 +71,37 @@ static bool alloc_carried(struct trainer *t)
     t->windows = calloc(batch, sizeof *t->windows);
     t->last = calloc(batch, sizeof *t->last);
     t->broken = calloc(batch, sizeof *t->broken);
-    if (!t->carried || !t->windows || !t->last || !t->broken)
+    t->posted_last = calloc(batch, sizeof *t->posted_last);
+    t->posted_on = calloc(batch, sizeof *t->posted_on);
+    if (!t->carried || !t->windows || !t->last || !t->broken || !t->posted_last || !t->posted_on)
         return false;
     for (size_t b = 0; b < batch; b++)
         t->broken[b] = true;
+    return true;
+}
+
+/* Where in `block` the parts of a step's batch are; returns its bytes. */
+static size_t batch_parts(const struct train_settings *s, char *block, float **scale,
+                          int32_t **labels, uint8_t **codes, uint8_t **masks)
+{
+    const size_t batch = (size_t)s->batch, clip = (size_t)s->clip;
+    struct arena a;
+    arena_init(&a, block, block ? SIZE_MAX : 0);
+    *scale = arena_alloc(&a, sizeof **scale);
+    *labels = arena_alloc(&a, batch * sizeof **labels);
+    *codes = arena_alloc(&a, batch * (1 + clip));
+    *masks = arena_alloc(&a, batch * clip);
+    return a.peak;
+}
+
+static bool alloc_batch(struct trainer *t)
+{
+    size_t bytes = batch_parts(&t->settings, NULL, &t->scale, &t->labels, &t->codes, &t->masks);
+    t->posted_targets = -1;
+    if (!(t->inlet = backend_inlet_open(t->net->be, bytes)) ||
+        !(t->arrived = backend_alloc(t->net->be, bytes)))
+        return false;
+    batch_parts(&t->settings, t->arrived, &t->scale, &t->labels, &t->codes, &t->masks);
     return true;
 }
 
@@ -88,17 +115,12 @@ static bool alloc_all(struct trainer *t)
     size_t state = micro * state_bytes(t);
     return (t->grads = backend_alloc(be, weights)) && (t->m = backend_alloc(be, weights)) &&
            (t->v = backend_alloc(be, weights)) && (t->average = backend_alloc(be, weights)) &&
-           (t->codes = backend_alloc(be, (size_t)s->batch * (size_t)(1 + s->clip))) &&
-           (t->masks = backend_alloc(be, (size_t)s->batch * (size_t)s->clip)) &&
-           (t->labels = backend_alloc(be, (size_t)s->batch * sizeof(int32_t))) &&
-           (t->nats = backend_alloc(be, slice * sizeof(float))) &&
+           alloc_batch(t) && (t->nats = backend_alloc(be, slice * sizeof(float))) &&
            (t->in = backend_alloc(be, slice)) && (t->targets = backend_alloc(be, slice)) &&
-           (t->mask = backend_alloc(be, slice)) && (t->scale = backend_alloc(be, sizeof(float))) &&
+           (t->mask = backend_alloc(be, slice)) &&
            (t->outcome = backend_alloc(be, OUTCOMES * sizeof(double))) &&
            (t->slice_states = backend_alloc(be, (size_t)n_slices(s) * state)) &&
-           (t->dstate = backend_alloc(be, state)) &&
-           (t->host_codes = malloc((size_t)s->batch * (size_t)(1 + s->clip))) &&
-           (!s->carry || alloc_carried(t));
+           (t->dstate = backend_alloc(be, state)) && (!s->carry || alloc_carried(t));
 }
 
 bool trainer_open(struct trainer *t, struct net *net, const struct train_settings *settings)
@@ -132,17 +154,18 @@ void trainer_close(struct trainer *t)
     chunk_close(&t->chunk);
     state_close(&t->state, t->net);
     backend_repeat_free(be, t->repeat);
-    void *const blocks[] = {t->grads,  t->m,      t->v,       t->average,      t->codes,
-                            t->masks,  t->labels, t->nats,    t->in,           t->targets,
-                            t->mask,   t->scale,  t->outcome, t->slice_states, t->dstate,
-                            t->carried};
+    backend_inlet_close(be, t->inlet);
+    void *const blocks[] = {t->grads,        t->m,      t->v,       t->average, t->arrived,
+                            t->nats,         t->in,     t->targets, t->mask,    t->outcome,
+                            t->slice_states, t->dstate, t->carried};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         if (blocks[i])
             backend_free(be, blocks[i]);
-    free(t->host_codes);
     free(t->windows);
     free(t->last);
     free(t->broken);
+    free(t->posted_last);
+    free(t->posted_on);
     free(t->ranges);
     free(t->range_own_lr);
     *t = (struct trainer){0};
@@ -278,53 +301,91 @@ static void update(struct trainer *t, double lr)
     net_refresh(t->net);
 }
 
-/* Where each clip begins: with what was before it, or anew. */
-static void rows_begin(struct trainer *t, const uint8_t *codes, const uint8_t *goes_on)
+/* --- a step ---------------------------------------------------------------------------------- */
+
+void trainer_post(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
+                  const int32_t *labels, const uint8_t *goes_on)
 {
     const struct train_settings *s = &t->settings;
-    uint8_t *to = t->host_codes;
-    for (int b = 0; b < s->batch; b++, to += 1 + s->clip, codes += s->clip) {
-        const bool on = s->carry && goes_on && goes_on[b] && !t->broken[b];
-        to[0] = on ? t->last[b] : PLAN_START_CODE;
-        memcpy(to + 1, codes, (size_t)s->clip);
+    const size_t batch = (size_t)s->batch, clip = (size_t)s->clip;
+    float *scale;
+    int32_t *labels_to;
+    uint8_t *to, *masks_to;
+    batch_parts(s, backend_inlet_room(t->net->be, t->inlet), &scale, &labels_to, &to, &masks_to);
+    t->posted_targets = 0;
+    for (size_t i = 0; i < batch * clip; i++)
+        t->posted_targets += mask[i];
+    *scale = t->posted_targets > 0 ? (float)(1.0 / (double)t->posted_targets) : 0;
+    memcpy(labels_to, labels, batch * sizeof *labels);
+    memcpy(masks_to, mask, batch * clip);
+    for (size_t b = 0; b < batch; b++, to += 1 + clip, codes += clip) {
+        to[0] = PLAN_START_CODE;
+        memcpy(to + 1, codes, clip);
         if (!s->carry)
             continue;
+        t->posted_on[b] = goes_on && goes_on[b];
+        t->posted_last[b] = codes[clip - 1];
+        if (t->posted_on[b])
+            to[0] = t->last[b];
+    }
+    backend_inlet_post(t->net->be, t->inlet);
+}
+
+/* Where each clip begins: with what was before it, or anew, as it must too where what was before
+   is of no use: that was not known yet when the clip was posted. */
+static void rows_begin(struct trainer *t)
+{
+    struct backend *be = t->net->be;
+    const uint8_t start = PLAN_START_CODE;
+    for (int b = 0; b < t->settings.batch; b++) {
+        const bool on = t->posted_on[b] && !t->broken[b];
         if (!on)
-            backend_zero(t->net->be, (char *)t->carried + (size_t)b * state_bytes(t),
-                         state_bytes(t));
+            backend_zero(be, (char *)t->carried + (size_t)b * state_bytes(t), state_bytes(t));
+        if (!on && t->posted_on[b])
+            backend_upload(be, t->codes + b * (1 + t->settings.clip), &start, 1);
         t->windows[b] = on ? t->windows[b] + 1 : 0;
-        t->last[b] = codes[s->clip - 1];
+        t->last[b] = t->posted_last[b];
     }
 }
 
-bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
-                  const int32_t *labels, const uint8_t *goes_on, struct train_result *result)
+void trainer_begin(struct trainer *t)
+{
+    assert(!t->averaged_in_use && t->posted_targets >= 0);
+    backend_inlet_take(t->net->be, t->inlet, t->arrived);
+    t->n_targets = t->posted_targets;
+    t->posted_targets = -1;
+    if (t->settings.carry)
+        rows_begin(t);
+    batch_train(t);
+    update(t, trainer_lr(&t->settings, t->step));
+}
+
+bool trainer_end(struct trainer *t, struct train_result *result)
 {
     struct backend *be = t->net->be;
     const struct train_settings *s = &t->settings;
-    const size_t samples = (size_t)s->batch * (size_t)s->clip;
     double outcome[OUTCOMES] = {NAN, NAN}; /* what a failed download leaves: no update */
-    assert(!t->averaged_in_use);
-    *result = (struct train_result){.lr = trainer_lr(s, t->step)};
-    for (size_t i = 0; i < samples; i++)
-        result->n_targets += mask[i];
-    float scale = result->n_targets > 0 ? (float)(1.0 / (double)result->n_targets) : 0;
-    backend_upload(be, t->scale, &scale, sizeof scale);
-    rows_begin(t, codes, goes_on);
-    backend_upload(be, t->codes, t->host_codes, samples + (size_t)s->batch);
-    backend_upload(be, t->masks, mask, samples);
-    backend_upload(be, t->labels, labels, (size_t)s->batch * sizeof *labels);
-    batch_train(t);
-    update(t, result->lr);
     backend_download(be, outcome, t->outcome, sizeof outcome); /* the step's only wait */
-    result->nats = outcome[OUTCOME_NATS];
-    result->grad_norm = sqrt(outcome[OUTCOME_NORM_SQ]);
-    result->skipped = !isfinite(result->nats) || !isfinite(outcome[OUTCOME_NORM_SQ]);
+    *result = (struct train_result){
+        .nats = outcome[OUTCOME_NATS],
+        .n_targets = t->n_targets,
+        .grad_norm = sqrt(outcome[OUTCOME_NORM_SQ]),
+        .lr = trainer_lr(s, t->step),
+        .skipped = !isfinite(outcome[OUTCOME_NATS]) || !isfinite(outcome[OUTCOME_NORM_SQ]),
+    };
     for (int b = 0; s->carry && b < s->batch; b++)
         t->broken[b] = result->skipped;
     t->n_updates += !result->skipped;
     t->step++;
     return backend_sync(be);
+}
+
+bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
+                  const int32_t *labels, const uint8_t *goes_on, struct train_result *result)
+{
+    trainer_post(t, codes, mask, labels, goes_on);
+    trainer_begin(t);
+    return trainer_end(t, result);
 }
 
 void trainer_use_average(struct trainer *t, bool on)

@@ -32,23 +32,27 @@ struct trainer {
     int64_t step;                   /* optimiser steps asked for so far, skipped ones included */
     int64_t n_updates;              /* those that changed the weights */
     float *grads, *m, *v, *average; /* backend memory, laid out as the weights */
-    uint8_t *codes;                 /* backend memory (batch, 1 + clip): the step's, each clip
-                                       behind the code before it */
-    uint8_t *masks;                 /* backend memory (batch, clip) */
+    struct backend_inlet *inlet;    /* what comes from the host for a step: */
+    void *arrived;                  /* backend memory, in which lie */
+    float *scale;                   /* of the loss, 1 / the step's targets */
     int32_t *labels;                /* (batch) */
+    uint8_t *codes;                 /* (batch, 1 + clip): each clip behind the code before it */
+    uint8_t *masks;                 /* (batch, clip) */
+    int64_t posted_targets;         /* of the batch that was posted last; -1: its step has begun */
+    int64_t n_targets;              /* of the step that was begun last */
     float *nats;                    /* backend memory (micro_batch, slice or clip) */
     uint8_t *in, *targets, *mask;   /* likewise */
     double *outcome;                /* backend memory: loss, squared norm of the gradient */
-    float *scale;                   /* backend memory: of the loss, 1 / the step's targets */
     struct backend_repeat *repeat;  /* forward and backward of a step */
     float *slice_states;            /* backend memory: states entering the slices */
     float *dstate;
-    uint8_t *host_codes; /* as codes */
-    float *carried;      /* with carry: backend memory (batch, state_size), the states in which
-                            the last step's clips ended */
-    int64_t *windows;    /* (batch) windows before the last step's clip in whose state it began */
-    uint8_t *last;       /* (batch) its last code */
-    bool *broken;        /* (batch) the state is of no use: the next clip begins anew */
+    float *carried;       /* with carry: backend memory (batch, state_size), the states in which
+                             the last step's clips ended */
+    int64_t *windows;     /* (batch) windows before the last step's clip in whose state it began */
+    uint8_t *last;        /* (batch) its last code */
+    bool *broken;         /* (batch) the state is of no use: the next clip begins anew */
+    uint8_t *posted_last; /* (batch) last, of the clips that were posted last */
+    bool *posted_on;      /* (batch) whether they go on from those before them */
     struct state state;
     struct chunk chunk;
     struct weight_range *ranges; /* parameters that are updated alike */
@@ -70,12 +74,22 @@ struct train_result {
 bool trainer_open(struct trainer *t, struct net *net, const struct train_settings *settings);
 void trainer_close(struct trainer *t);
 
-/* One optimiser step on host memory: codes (batch, clip), the targets; mask (batch, clip), 1
-   counts; labels (batch), -1 none; goes_on (batch), with settings.carry: the clip is what follows
-   in the recording on the row's clip of the step before. Then it begins with the state in which
-   that one ended and with its last code, unless that step was skipped; the gradient stays within
-   the clip (truncated back-propagation through time). NULL, and every other clip: zero state and
-   the start code. False with error_text only if the backend failed. */
+/* One optimiser step is three calls: post its batch, begin it, end it. Between begin and end, while
+   a device computes, the batch of the next may be posted, and is on its way beside the work.
+
+   post: host memory, the caller's again on return. codes (batch, clip), the targets; mask (batch,
+   clip), 1 counts; labels (batch), -1 none; goes_on (batch), with settings.carry: the clip is what
+   follows in the recording on the row's clip of the step before. Then it begins with the state in
+   which that one ended and with its last code, unless that step was skipped; the gradient stays
+   within the clip (truncated back-propagation through time). NULL, and every other clip: zero state
+   and the start code.
+   end: waits. False with error_text only if the backend failed. */
+void trainer_post(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
+                  const int32_t *labels, const uint8_t *goes_on);
+void trainer_begin(struct trainer *t);
+bool trainer_end(struct trainer *t, struct train_result *result);
+
+/* All three. */
 bool trainer_step(struct trainer *t, const uint8_t *codes, const uint8_t *mask,
                   const int32_t *labels, const uint8_t *goes_on, struct train_result *result);
 

@@ -157,6 +157,39 @@ static double cpu_timer_end(struct backend *be)
     return clock_s() - cpu_of(be)->timer_start;
 }
 
+/* Nothing runs beside the work. */
+struct backend_inlet {
+    size_t bytes;
+    _Alignas(ARENA_ALIGN) char room[];
+};
+
+static struct backend_inlet *cpu_inlet_open(struct backend *be, size_t bytes)
+{
+    struct backend_inlet *inlet = cpu_alloc(be, sizeof *inlet + bytes);
+    if (inlet)
+        inlet->bytes = bytes;
+    return inlet;
+}
+
+static void cpu_inlet_close(struct backend *be, struct backend_inlet *inlet)
+{
+    cpu_free(be, inlet);
+}
+
+static void *cpu_inlet_room(struct backend *be, struct backend_inlet *inlet)
+{
+    return inlet->room;
+}
+
+static void cpu_inlet_post(struct backend *be, struct backend_inlet *inlet)
+{
+}
+
+static void cpu_inlet_take(struct backend *be, struct backend_inlet *inlet, void *to)
+{
+    memcpy(to, inlet->room, inlet->bytes);
+}
+
 static const struct backend_functions functions = {
     .close = cpu_close,
     .alloc = cpu_alloc,
@@ -169,6 +202,11 @@ static const struct backend_functions functions = {
     .sync = cpu_sync,
     .timer_begin = cpu_timer_begin,
     .timer_end = cpu_timer_end,
+    .inlet_open = cpu_inlet_open,
+    .inlet_close = cpu_inlet_close,
+    .inlet_room = cpu_inlet_room,
+    .inlet_post = cpu_inlet_post,
+    .inlet_take = cpu_inlet_take,
 };
 
 struct backend *cpu_backend_open(int n_threads)

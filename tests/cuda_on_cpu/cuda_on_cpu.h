@@ -12,6 +12,10 @@ extern "C" {
    runs: after a wait for the device. */
 void cuda_on_cpu_set_seed(int seed);
 
+/* A bug planted: of the waits for events from now on, a stream's or the host's, the one after the
+   next n does nothing. -1: none. */
+void cuda_on_cpu_forget_wait(int n);
+
 /* Kernels that have begun so far. */
 uint64_t cuda_on_cpu_launches(void);
 
