@@ -130,6 +130,10 @@ static bool cuda_sync(struct backend *be)
         return true;
     cudaError_t error = cuda->error;
     cuda->error = cudaSuccess;
+    if (error == cudaErrorMemoryAllocation)
+        return error_set("out of GPU memory at %s: end what else uses the GPU; or lower "
+                         "train.micro_batch or train.slice, or the takes at once",
+                         cuda->error_at);
     return error_set("the GPU failed at %s: %s", cuda->error_at, cudaGetErrorString(error));
 }
 
@@ -240,14 +244,20 @@ struct backend *cuda_backend_open(void)
         (error = cudaEventCreate(&cuda->timer[1])) != cudaSuccess ||
         (error = cudaHostAlloc(reinterpret_cast<void **>(&cuda->staging), STAGING_SIZE,
                                cudaHostAllocDefault)) != cudaSuccess) {
-        cuda_says("CUDA: the device does not start", error);
+        error_set("CUDA: the device does not start: %s; end what else uses the GPU, or use "
+                  "--backend cpu",
+                  cudaGetErrorString(error));
         goto fail;
     }
-    if (!blas_open(cuda) || !cuda_reserve(&cuda->base, squares_workspace()) ||
-        !cuda_sync(&cuda->base))
+    if (!blas_open(cuda))
         goto fail;
+    if (!cuda_reserve(&cuda->base, squares_workspace()) || !cuda_sync(&cuda->base)) {
+        error_prefix("CUDA does not start (end what else uses the GPU, or use --backend cpu)");
+        goto fail;
+    }
     return &cuda->base;
 fail:
+    cudaGetLastError(); /* told here: not to be found again by the next to be opened */
     cuda_close(&cuda->base);
     return NULL;
 }

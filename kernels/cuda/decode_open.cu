@@ -350,9 +350,15 @@ static struct decoder *op_decoder_open(struct backend *be, const struct decoder_
     steps_join(d, k.steps, &k.p);
     pieces_find(d, &k);
     d->launch.row_size = k.p.row_size;
-    if (!layout_choose(d, k.steps, k.p.n_slots) || !tables_open(d, &k.p, k.steps, k.pieces) ||
-        !memory_open(d))
+    if (!layout_choose(d, k.steps, k.p.n_slots))
         goto fail;
+    if (!tables_open(d, &k.p, k.steps, k.pieces) || !memory_open(d)) {
+        cudaGetLastError(); /* told here: not to be found again after the next launch */
+        error_prefix("a decode engine for %d streams (make fewer at once, or end what else uses "
+                     "the GPU)",
+                     o->n_streams);
+        goto fail;
+    }
     packing_free(&k);
     return d;
 fail:

@@ -59,6 +59,7 @@ static void cuda_repeat_end(struct backend *be, struct backend_repeat *r)
     if (error == cudaSuccess)
         error = cudaGraphLaunch(r->graph, cuda->stream);
     cuda_keep_error(cuda, error, "recording repeated work");
+    cudaGetLastError(); /* kept: not to be found again after the next launch */
 }
 
 static void cuda_repeat_free(struct backend *be, struct backend_repeat *r)

@@ -16,6 +16,10 @@ void cuda_on_cpu_set_seed(int seed);
    next n does nothing. -1: none. */
 void cuda_on_cpu_forget_wait(int n);
 
+/* Of what takes memory from now on, of the device, pinned or for a graph, the one after the next n
+   fails. -1: none. */
+void cuda_on_cpu_fail_allocation(int n);
+
 /* Kernels that have begun so far. */
 uint64_t cuda_on_cpu_launches(void);
 

@@ -3,6 +3,7 @@
  * among those that the graph allows.
  */
 #include "tests/cuda_on_cpu/include/shim/thread.h"
+#include "tests/cuda_on_cpu/memory.h"
 #include "tests/cuda_on_cpu/stream.h"
 
 #include <algorithm>
@@ -210,10 +211,13 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t gra
                                           unsigned long long)
 {
     device_lock();
-    graph->nodes->users++;
-    *exec = new CUgraphExec_st{graph->nodes};
+    cudaError_t error = memory_fails() ? cudaErrorMemoryAllocation : cudaSuccess;
+    if (error == cudaSuccess) {
+        graph->nodes->users++;
+        *exec = new CUgraphExec_st{graph->nodes};
+    }
     device_unlock();
-    return cudaSuccess;
+    return told(error);
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)

@@ -4,6 +4,7 @@
  */
 #include "tests/cuda_on_cpu/memory.h"
 
+#include "tests/cuda_on_cpu/cuda_on_cpu.h"
 #include "tests/cuda_on_cpu/include/shim/thread.h"
 #include "tests/cuda_on_cpu/sanitizer.h"
 #include "tests/cuda_on_cpu/settings.h"
@@ -117,6 +118,20 @@ static bool piece_new(struct piece *piece, char **p, size_t n, enum memory_side 
     return true;
 }
 
+static int allocations_until_failure = -1;
+
+void cuda_on_cpu_fail_allocation(int n)
+{
+    device_lock();
+    allocations_until_failure = n;
+    device_unlock();
+}
+
+bool memory_fails(void)
+{
+    return allocations_until_failure >= 0 && allocations_until_failure-- == 0;
+}
+
 static cudaError_t piece_add(void **p, size_t n, enum memory_side side)
 {
     struct piece piece = {};
@@ -128,7 +143,7 @@ static cudaError_t piece_add(void **p, size_t n, enum memory_side side)
     cudaError_t error = cudaSuccess;
     if (capture_is_global())
         error = cudaErrorStreamCaptureUnsupported;
-    else if ((side == MEMORY_DEVICE && n > device_size() - memory.used) ||
+    else if (memory_fails() || (side == MEMORY_DEVICE && n > device_size() - memory.used) ||
              !piece_new(&piece, &at, n, side))
         error = cudaErrorMemoryAllocation;
     if (error == cudaSuccess) {

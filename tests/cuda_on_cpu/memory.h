@@ -13,6 +13,8 @@ enum memory_side {
 
 /* With the lock (stream.h). */
 enum memory_side memory_side_of(const void *p, size_t n);
+/* Whether an allocation fails because a test wants it so. */
+bool memory_fails(void);
 
 /* While the device works its memory can be used: CUDA_ON_CPU_PROTECT. */
 void memory_open(bool open);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "model/build.h"
 #include "model/trainer.h"
+#include "tests/cuda_on_cpu/cuda_on_cpu.h"
 #include "tests/device.h"
 #include "tests/model/kinds.h"
 
@@ -16,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { CLIP = 2000, BATCH = 4, ROOMS = 10, SLACK = 1 << 16 };
+enum { CLIP = 2000, BATCH = 4, ROOMS = 10, SLACK = 1 << 16, SHORT = 40 };
 
 static size_t memory_free(void)
 {
@@ -110,7 +111,79 @@ static void test_full(void **state)
     assert_null(backend_open(device_name(), 1));
     if (!strstr(error_text(), "out of GPU memory") || !strstr(error_text(), "--backend cpu"))
         fail_msg("%s", error_text());
+    backend_free(be, fill);
     backend_close(be);
+}
+
+/* A training's beginning, three steps (the second is recorded), the engine and a sample of it. */
+static bool all_runs(struct backend *be)
+{
+    static const uint8_t codes[SHORT], mask[SHORT] = {1, 1, 1};
+    const int32_t labels[1] = {-1};
+    const struct decoder_options o = {.n_streams = 1, .precision = PRECISION_FP16};
+    const struct train_settings settings = {
+        .batch = 1, .micro_batch = 1, .clip = SHORT, .steps = 9, .lr = 1e-3};
+    struct config config;
+    struct net net;
+    struct trainer trainer = {0};
+    struct train_result result;
+    struct decoder *decoder = NULL;
+    uint8_t code = 0;
+    kind_config(&config, &kinds[0]);
+    if (!net_open(&net, &config, be))
+        return false;
+    bool ok = trainer_open(&trainer, &net, &settings);
+    for (int i = 0; ok && i < 3; i++)
+        ok = trainer_step(&trainer, codes, mask, labels, NULL, &result);
+    if (ok)
+        ok = (decoder = net_decoder_open(&net, &o)) != NULL;
+    if (ok) {
+        const struct decode_args once = {
+            .n_samples = 1, .codes = &code, .labels = labels, .sampling = {.temperature = 1}};
+        be->ops->decode(decoder, &once);
+        ok = backend_sync(be);
+    }
+    if (decoder)
+        be->ops->decoder_close(decoder);
+    trainer_close(&trainer);
+    net_close(&net);
+    return ok;
+}
+
+/* Every single allocation fails once, the backend's own too: one line that says what to do, all is
+   given back, and afterwards the same backend does it. */
+static void test_each_allocation(void **state)
+{
+    (void)state;
+    struct backend *be = backend_new();
+    size_t before = memory_free();
+    int n = 0;
+    for (bool fails = true; fails; n++) {
+        assert_true(n < 100);
+        cuda_on_cpu_fail_allocation(n);
+        fails = !all_runs(be);
+        cuda_on_cpu_fail_allocation(-1);
+        const char *said = fails ? error_text() : "";
+        if (fails &&
+            (!strstr(said, "out of") || strchr(said, '\n') ||
+             !(strstr(said, "lower ") || strstr(said, "smaller") || strstr(said, "fewer"))))
+            fail_msg("allocation %d: %s", n, said);
+        backend_close(be); /* with its scratch memory */
+        be = backend_new();
+        assert_int_equal(memory_free(), before);
+    }
+    print_message("%d allocations of a training and an engine\n", n - 1);
+    assert_true(n > 20);
+    backend_close(be);
+    for (n = 0, be = NULL; !be; n++) {
+        cuda_on_cpu_fail_allocation(n);
+        be = backend_open(device_name(), 1);
+        if (!be && !strstr(error_text(), "--backend cpu"))
+            fail_msg("allocation %d of the backend: %s", n, error_text());
+    }
+    cuda_on_cpu_fail_allocation(-1);
+    backend_close(be);
+    assert_true(n > 3);
 }
 
 int main(void)
@@ -118,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_to_lower),
         cmocka_unit_test(test_full),
+        cmocka_unit_test(test_each_allocation),
     };
     device_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
