@@ -52,7 +52,8 @@ static bool inlet_start(struct backend_inlet *inlet)
         }
     inlet->there = static_cast<char *>(cuda_alloc(&inlet->cuda->base, inlet->bytes));
     if (inlet->there) /* not before it was zeroed */
-        cuda_keep_error(inlet->cuda, cudaEventRecord(inlet->taken, inlet->cuda->stream), "an inlet");
+        cuda_keep_error(inlet->cuda, cudaEventRecord(inlet->taken, inlet->cuda->stream),
+                        "an inlet");
     return inlet->there != NULL;
 }
 
