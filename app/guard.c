@@ -9,7 +9,7 @@
 
 /* Noise that lasts so many judgements beyond its first window (where clips are short there are not
    many), silence that lasts so long. */
-enum { NOISE_HOPS = 3, NOISE_HOPS_IN_CLIPS = 1, SILENCE_S = 4 };
+enum { NOISE_HOPS = 7, NOISE_HOPS_IN_CLIPS = 1, SILENCE_S = 4 };
 
 /* Seconds: how far behind the beginning of the trouble a first answer goes; how long it stays cool
    the first time, and at most; within what time trouble says that the answer before was none; how
@@ -108,11 +108,12 @@ bool guard_limits_read(struct guard_limits *l, const char *stats)
     json_decref(object);
     if (!ok)
         return false;
-    /* A quarter of the way from the most surprising window to blind guessing; half the way, in
-       decibels, from the flattest to white noise. */
+    /* From the worst window a quarter of the way to blind guessing, and three quarters, in
+       decibels, to white noise: tones sampled hot surprise the model and have a floor of noise, and
+       are tones still. */
     const double bits_max = bits[MEASURE_QUANTILES - 1], blind = 8;
     l->bits = bits_max + fmax(blind - bits_max, 0) / 4;
-    l->flatness = sqrt(flatness[MEASURE_QUANTILES - 1]);
+    l->flatness = sqrt(sqrt(flatness[MEASURE_QUANTILES - 1]));
     /* Data may have rests, which are short: below -70 dB even the smallest codes hardly move. */
     l->level_db = fmax(level[0] - 6, -70);
     /* Short numbers: a take says them in its text, and they must come back as they were. */
