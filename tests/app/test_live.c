@@ -1,7 +1,8 @@
 /* A session on a real device (ALSA's file plug-in, which asks as fast as it can): hands from
-   another thread, errands beside the music, the tap, and the take made again from its events. Run
-   by tests/audio/server.sh. */
+   another thread, errands beside the music, the microphone, the tap, and the take made again from
+   its events. Run by tests/audio/server.sh. */
 #define _GNU_SOURCE
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -243,11 +244,76 @@ static void test_errands(void **state)
     free(bytes);
 }
 
+/* How much of n samples is a tone of so many Hz, 0 to 1. */
+static double tone_share(const float *x, int64_t n, double hz, double rate)
+{
+    double power = 0, tone = 0, turned = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double turn = 2 * M_PI * hz * (double)i / rate;
+        power += (double)x[i] * (double)x[i];
+        tone += (double)x[i] * sin(turn);
+        turned += (double)x[i] * cos(turn);
+    }
+    return (tone * tone + turned * turned) * 2 / (double)n / power;
+}
+
+/* The microphone (the monitor of the server's sink, in which a tone sounds) becomes the prompt. */
+static void test_listen(void **state)
+{
+    enum { RATE = 8000, N_TONE = 4 * RATE };
+    static float tone[N_TONE];
+    char wav[64], command[256];
+    for (int i = 0; i < N_TONE; i++)
+        tone[i] = 0.5f * (float)sin(2 * M_PI * 200 * i / RATE);
+    snprintf(wav, sizeof(wav), "%s/tone.wav", folder);
+    struct writer *w = writer_open(wav, &(struct writer_options){.rate = RATE});
+    assert_true(writer_write(w, tone, N_TONE) && writer_close(w));
+    assert_int_equal(system("pactl load-module module-null-sink norewinds=1 >/dev/null"), 0);
+    snprintf(command, sizeof(command), "paplay %s &", wav);
+    assert_int_equal(system(command), 0);
+
+    struct live_options o = options_make(5, 0);
+    struct live *l = begin(&o);
+    assert_false(live_listen(l, false)); /* it is off */
+    if (!live_listen(l, true))
+        fail_msg("%s", error_text());
+    assert_false(live_listen(l, true));
+    for (double end = clock_s() + 30; look(l).listened_s < 1.5f; drain(l)) {
+        assert_true(clock_s() < end);
+        assert_int_equal(look(l).errand, LIVE_LISTENING);
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    }
+    assert_true(live_listen(l, false));
+    await_event(l, ACTION_PROMPT);
+    play_to(l, look(l).performance.at + 500);
+    live_stop(l);
+    drain(l);
+    live_close(l);
+    assert_int_equal(system("pactl unload-module module-null-sink"), 0);
+
+    struct hiss_model *m = hiss_model_open(model_path, "cpu", 1);
+    static float heard[2 * RATE];
+    int64_t n = 0;
+    for (int i = 0; i < n_events; i++)
+        if (events[i].action.kind == ACTION_PROMPT) {
+            const struct action *a = &events[i].action;
+            assert_in_range(a->n_codes, 3 * RATE / 2, 2 * RATE);
+            for (n = 0; n < a->n_codes; n++)
+                heard[n] = hiss_model_decode(m, a->codes[n]);
+        }
+    double share = tone_share(heard + n - RATE / 2, RATE / 2, 200, RATE);
+    if (share < 0.9)
+        fail_msg("only %.3f of the prompt is the tone", share);
+    hiss_model_close(m);
+    check_again(&o);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hands),
         cmocka_unit_test(test_errands),
+        cmocka_unit_test(test_listen),
     };
     if (argc != 2 || !getenv("HISS_TEST_PULSE") || !mkdtemp(folder)) {
         fprintf(stderr, "usage: server.sh %s MODEL\n", argv[0]);
