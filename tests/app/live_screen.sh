@@ -18,6 +18,10 @@ leave() {
 trap leave EXIT
 printf 'pcm.!default { type null }\nctl.!default { type null }\n' >asound.conf
 export ALSA_CONFIG_PATH=$work/asound.conf
+# The program drops what libraries print to standard error, and sanitizers with them.
+export ASAN_OPTIONS="${ASAN_OPTIONS:-}:log_path=$work/found"
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:log_path=$work/found"
+export TSAN_OPTIONS="${TSAN_OPTIONS:-} log_path=$work/found"
 n_failed=0
 
 screen() { tmux -S "$socket" capture-pane -p -t live; }
@@ -25,6 +29,7 @@ bad() {
     echo "FAILED: $*"
     screen 2>/dev/null | sed 's/^/  screen: /'
     [ -s err ] && sed 's/^/  err: /' err | tail -5
+    cat found.* 2>/dev/null
     n_failed=$((n_failed + 1))
 }
 # shows TEXT: within some seconds (the machine may be busy) the screen says so.
@@ -72,6 +77,8 @@ key o && shows 'prompt file .Enter hears it, Esc leaves it.: _'
 key n i x && shows ': nix_'
 key Enter && shows 'nix: cannot open'
 key w && shows 'state-6-0.hiss'
+key i && shows 'listening to the mic'
+key i && shows 'the prompt is nearly silent|the first 0.50 s are heard'
 key Space && shows ' paused'
 key Space && shows ' playing'
 tmux -S "$socket" resize-window -t live -x 120 -y 40 && shows 'key to ear'
@@ -109,6 +116,14 @@ end
 "$hiss" again from.flac >out 2>err || bad "what began with a state cannot be made again"
 grep -q 'from.flac: the same' out || bad "what began with a state is not the same again: $(cat out)"
 
+# Ctrl-C, typed.
+begin 80 24 C.UTF-8 --seed 6 --record interrupted.wav
+shows 'REC interrupted.wav'
+key C-c && shows 'left 130'
+cmp -s before after || bad "the terminal is not as it was after Ctrl-C"
+[ -e interrupted.wav ] || bad "Ctrl-C leaves no recording"
+end
+
 # The terminal is closed: it ends, and the recording is whole.
 begin 80 24 C.UTF-8 --seed 6 --record closed.wav
 shows 'REC closed.wav'
@@ -125,6 +140,40 @@ assert lines and all(k in lines[0] for k in ("time_s", "level_db", "bits", "unde
 ' || bad "--json is no JSON"
 "$hiss" live digits --anyway --seconds 1 --buffer 300ms >out 2>err </dev/null || bad "live without a terminal fails"
 grep -q 'bits a sample.*underruns' err || bad "no status line without a terminal"
+
+# A model that no machine makes in time: refused in one line that says what would do; --anyway warns
+# and plays, --prerender plays whole.
+/usr/bin/python3 - "$HISS_PRESETS/digits.safetensors" fast.safetensors <<'PYTHON' || bad "no fast model"
+import json, sys
+data = open(sys.argv[1], "rb").read()
+n = int.from_bytes(data[:8], "little")
+header = json.loads(data[8 : 8 + n])
+config = json.loads(header["__metadata__"]["hiss.config"]) | {"sample_rate": 384000}
+header["__metadata__"]["hiss.config"] = json.dumps(config)
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+open(sys.argv[2], "wb").write(len(text).to_bytes(8, "little") + text + data[8 + n :])
+PYTHON
+"$hiss" live ./fast.safetensors >out 2>err </dev/null
+[ $? = 1 ] || bad "too slow a model is played"
+[ "$(wc -l <err)" = 1 ] || bad "not one line about too slow a model"
+for text in 'makes 0\.[0-9]* s of sound a second here, too slow' 'a smaller model, another --backend' \
+    '--prerender 10s \([0-9]+ s of waiting\)' '--anyway plays with gaps'; do
+    grep -qE -- "$text" err || bad "no '$text' about too slow a model"
+done
+"$hiss" live ./fast.safetensors --anyway --seconds 0.01 >out 2>err </dev/null || bad "--anyway fails"
+grep -q 'too slow to play as it is made: the buffer lasts 0\.[0-9]* s' err || bad "--anyway does not warn"
+"$hiss" live ./fast.safetensors --prerender 0.1s >out 2>err </dev/null || bad "--prerender fails"
+grep -q '^0.1 s, .* 0 underruns' err || bad "what was made before does not play whole"
+
+# No device: one line. (Sound cards that this machine has would be found all the same.)
+printf 'pcm.nothing { type hw\n card 99 }\nctl.nothing { type hw\n card 99 }\n' >nothing.conf
+grep -q '\]: ' /proc/asound/cards 2>/dev/null || {
+    ALSA_CONFIG_PATH=nothing.conf "$hiss" live digits >out 2>err </dev/null
+    [ $? = 1 ] || bad "live without a device does not fail"
+    [ "$(cat err)" = 'hiss: no sound device here: connect one or start a sound server (hiss live --list-devices shows what there is), or write a file with hiss generate' ] ||
+        bad "not one line about no device"
+}
 
 # The guard winds a session back that ran away, and what it did is made again too.
 "$hiss" live digits --anyway --temperature 4 --guidance 1 --seed 1 --seconds 8 --buffer 300ms \
