@@ -19,6 +19,7 @@ enum {
     STOP_POLL_NS = 2000000,
     KEEPER_S = 2,       /* it ends in, unless the device hangs */
     LATENCY_MIN_MS = 5, /* of the device: asked for, at least */
+    LATENCY_MAX_S = 60, /* what is more is no latency */
 };
 
 static const float fade_s = 0.005f;  /* in, after a gap */
@@ -65,7 +66,9 @@ static bool stream_open(struct player *p)
                          Pa_GetErrorText(error));
     }
     const PaStreamInfo *stream_info = Pa_GetStreamInfo(p->stream);
-    atomic_store(&p->device_s, stream_info ? stream_info->outputLatency : 0);
+    double latency = stream_info ? stream_info->outputLatency : 0;
+    /* For a JACK client without latency PortAudio takes a period from 0, without a sign. */
+    atomic_store(&p->device_s, latency < LATENCY_MAX_S ? latency : 0);
     return true;
 }
 
