@@ -194,6 +194,14 @@ GPU_DEV void gpu_cp_async16(void *to_shared, const void *from_global)
                  : "memory");
 }
 
+/* The same of 4 bytes, aligned to 4. */
+GPU_DEV void gpu_cp_async4(void *to_shared, const void *from_global)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(gpu_smem_address(to_shared)),
+                 "l"(from_global)
+                 : "memory");
+}
+
 GPU_DEV void gpu_cp_async_commit(void)
 {
     asm volatile("cp.async.commit_group;" ::: "memory");

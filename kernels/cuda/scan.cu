@@ -2,9 +2,9 @@
  * The forward scan: see scan.h. With more than one segment, three launches: what each segment
  * leaves from zero, the states that enter them, the outputs.
  */
-#include "kernels/cuda/scan_stage.h"
+#include "kernels/cuda/scan_pair.h"
 
-/* What each segment leaves from zero, and the product of its decays. */
+/* What each segment but the last leaves from zero, and the product of its decays. */
 template <class K>
 static __global__ void __launch_bounds__(SCAN_THREADS, 4)
     scan_ends_kernel(struct scan_args a, struct scan_segments seg)
@@ -41,57 +41,6 @@ static __global__ void __launch_bounds__(SCAN_THREADS, 4)
     const int64_t at = scan_segment_at(a, seg, b, blockIdx.y);
     scan_write<K>(seg.ends + at, h, lane, a);
     scan_write<K>(seg.decays + at, product.a, lane, a);
-}
-
-enum { SCAN_CARRY = 8 }; /* segments read at once */
-
-/* state after = decay state before + end over the segments, from the last if `back`, then with
-   conj(decay); what enters a segment takes the place of its end. A thread a state. */
-static __global__ void __launch_bounds__(SCAN_THREADS)
-    scan_carry_kernel(struct scan_segments seg, const float *state, int64_t ld_state, int64_t size,
-                      int n_batch, bool is_complex, bool back)
-{
-    const int parts = is_complex ? 2 : 1;
-    for (int64_t i = first_entry(); i < n_batch * size; i += entry_stride()) {
-        const int64_t b = i / size, at = i % size * parts;
-        float re = state[b * ld_state + at], im = is_complex ? state[b * ld_state + at + 1] : 0.0f;
-        for (int s0 = 0; s0 < seg.n; s0 += SCAN_CARRY) {
-            float end[SCAN_CARRY][2], decay[SCAN_CARRY][2];
-#pragma unroll
-            for (int j = 0; j < SCAN_CARRY; j++) {
-                const int s = back ? seg.n - 1 - s0 - j : s0 + j;
-                const int64_t from = (b * seg.n + s) * size * parts + at;
-                const bool live = s >= 0 && s < seg.n;
-                end[j][0] = live ? seg.ends[from] : 0.0f;
-                decay[j][0] = live ? seg.decays[from] : 0.0f;
-                end[j][1] = live && is_complex ? seg.ends[from + 1] : 0.0f;
-                decay[j][1] = live && is_complex ? seg.decays[from + 1] : 0.0f;
-            }
-#pragma unroll
-            for (int j = 0; j < SCAN_CARRY; j++) {
-                const int s = back ? seg.n - 1 - s0 - j : s0 + j;
-                if (s < 0 || s >= seg.n)
-                    continue;
-                float *to = seg.ends + (b * seg.n + s) * size * parts + at;
-                const float turn = back ? -decay[j][1] : decay[j][1], old = re;
-                to[0] = re;
-                if (is_complex)
-                    to[1] = im;
-                re = decay[j][0] * re - turn * im + end[j][0];
-                im = decay[j][0] * im + turn * old + end[j][1];
-            }
-        }
-    }
-}
-
-static void scan_carry(struct cuda_backend *cuda, const struct scan_args *a,
-                       struct scan_segments seg, const float *state, bool back)
-{
-    const int64_t size = (int64_t)a->inner * a->n_state;
-    GPU_LAUNCH(scan_carry_kernel, (unsigned)cuda_blocks(a->n_batch * size, SCAN_THREADS),
-               SCAN_THREADS, 0, cuda->stream, seg, state, a->ld_state, size, a->n_batch,
-               a->complex_state, back);
-    cuda_launched(cuda, "scan_carry");
 }
 
 /* The outputs of a segment, and the states that enter its chunks. The last one's block leaves the
@@ -134,7 +83,9 @@ static __global__ void __launch_bounds__(SCAN_THREADS, K::is_complex ? 3 : 4)
             scan_fetch_c(k, bc_row, lane, a.n_state);
             scan_decay(k, delta);
             scan_advance(h, k, delta, in);
-            scan_output<K>(s, at, h, k, lane);
+            const float out = scan_output_of<K>(h, k);
+            if (lane.state % (K::lanes / K::many) == 0)
+                s[at + lane.state / (K::lanes / K::many)] = out;
         }
         __syncthreads();
         constexpr int batch = scan_share<K>::size < 8 ? scan_share<K>::size : 8;
@@ -158,24 +109,46 @@ static __global__ void __launch_bounds__(SCAN_THREADS, K::is_complex ? 3 : 4)
         scan_write<K>(state, h, lane, a);
 }
 
+/* Memory for what `seg` says of its segments. */
+static void scan_place(struct scan_segments *seg, float *at, const struct scan_args *a)
+{
+    const int64_t parts = a->complex_state ? 2 : 1;
+    seg->ends = at;
+    seg->decays = at + a->n_batch * (int64_t)seg->n * a->inner * a->n_state * parts;
+}
+
 template <class K> static void scan_run(struct cuda_backend *cuda, const struct scan_args *a)
 {
     struct scan_segments seg = scan_cut(a);
-    const int64_t size =
-        a->n_batch * (int64_t)seg.n * a->inner * a->n_state * (a->complex_state ? 2 : 1);
-    const dim3 grid((unsigned)scan_groups(a->inner, a->n_state, a->complex_state), (unsigned)seg.n,
-                    (unsigned)a->n_batch);
+    dim3 grid((unsigned)scan_groups(a->inner, a->n_state, a->complex_state), (unsigned)(seg.n - 1),
+              (unsigned)a->n_batch);
     if (seg.n > 1) {
-        seg.ends = reinterpret_cast<float *>(cuda->scratch);
-        seg.decays = seg.ends + size;
+        scan_place(&seg, reinterpret_cast<float *>(cuda->scratch), a);
         GPU_LAUNCH((scan_ends_kernel<K>), grid, SCAN_THREADS,
                    (2 * K::tile + K::bc_size) * sizeof(float), cuda->stream, *a, seg);
         cuda_launched(cuda, "scan_ends");
         scan_carry(cuda, a, seg, a->state, false);
     }
+    grid.y++;
     GPU_LAUNCH((scan_kernel<K>), grid, SCAN_THREADS, (3 * K::tile + K::bc_size) * sizeof(float),
                cuda->stream, *a, seg);
     cuda_launched(cuda, "scan");
+}
+
+static void scan_run_pairs(struct cuda_backend *cuda, const struct scan_args *a)
+{
+    struct scan_segments seg = pair_cut(a);
+    dim3 grid((unsigned)pair_groups(a->inner), (unsigned)(seg.n - 1), (unsigned)a->n_batch);
+    if (seg.n > 1) {
+        scan_place(&seg, reinterpret_cast<float *>(cuda->scratch), a);
+        GPU_LAUNCH(scan_pair_ends_kernel<false>, grid, WARP, pair_room<2>(), cuda->stream, *a, seg,
+                   NULL);
+        cuda_launched(cuda, "scan_pair_ends");
+        scan_carry(cuda, a, seg, a->state, false);
+    }
+    grid.y++;
+    GPU_LAUNCH(scan_pair_kernel, grid, WARP, pair_room<3>(), cuda->stream, *a, seg);
+    cuda_launched(cuda, "scan_pair");
 }
 
 template <bool Selective, bool Complex>
@@ -183,7 +156,10 @@ static void scan_run_width(struct cuda_backend *cuda, const struct scan_args *a)
 {
     switch (scan_lanes_of(a->n_state)) {
     case 4:
-        scan_run<scan_kind<Selective, Complex, 4, 4, scan_many_of(4, Complex)>>(cuda, a);
+        if constexpr (Selective && !Complex)
+            scan_run_pairs(cuda, a);
+        else
+            scan_run<scan_kind<Selective, Complex, 4, 4, scan_many_of(4, Complex)>>(cuda, a);
         break;
     case 16:
         scan_run<scan_kind<Selective, Complex, 4, 16, 1>>(cuda, a);

@@ -10,6 +10,9 @@
  * and the product of its decays; a recurrence over the segments then gives the state that enters
  * each, and every segment is marched through again.
  *
+ * Selective scans of few real states have kernels of their own, but for the backward's march: see
+ * scan_pair.h.
+ *
  * Coefficients of a state, (E, N, step):
  *   selective   A log2(e)                       complex: Re A log2(e), Im A 2/pi (quarter turns)
  *   static      decay, input, output            complex: re, im of each
@@ -79,22 +82,72 @@ static inline int64_t scan_groups(int inner, int n_state, bool is_complex)
     return cuda_blocks(inner, SCAN_THREADS / lanes * scan_many_of(lanes, is_complex));
 }
 
+/* Segments of `length` chunks. */
+static inline struct scan_segments scan_segments_of(int64_t n_time, int64_t length)
+{
+    const int64_t chunks = cuda_blocks(n_time, CUDA_SCAN_CHUNK);
+    struct scan_segments seg = {(int)cuda_blocks(chunks, length), length * CUDA_SCAN_CHUNK, NULL,
+                                NULL};
+    return seg;
+}
+
 static inline struct scan_segments scan_cut(const struct scan_args *a)
 {
     const int64_t blocks = a->n_batch * scan_groups(a->inner, a->n_state, a->complex_state);
     const int64_t chunks = cuda_blocks(a->n_time, CUDA_SCAN_CHUNK);
     int64_t n = cuda_min(cuda_blocks(SCAN_BLOCKS, blocks), SCAN_SEGMENTS_MAX);
     n = cuda_max(cuda_min(n, chunks / 2), 1); /* one chunk is too little to be marched twice */
-    const int64_t length = cuda_blocks(chunks, n);
-    struct scan_segments seg = {(int)cuda_blocks(chunks, length), length * CUDA_SCAN_CHUNK, NULL,
-                                NULL};
-    return seg;
+    return scan_segments_of(a->n_time, cuda_blocks(chunks, n));
+}
+
+/* --- the scans of scan_pair.h ----------------------------------------------------------------- */
+
+enum {
+    PAIR_STATES = 16,
+    PAIR_CHANNELS = 64, /* of a block */
+    /* Blocks wanted in a launch, one wave of 16 and 3 on each of 132 multiprocessors: constant, or
+       a result would depend on the device. */
+    PAIR_BLOCKS = 2112,
+    PAIR_BACK_BLOCKS = 396,
+};
+
+static inline bool scan_in_pairs(enum mixer_kind mixer, bool is_complex, int n_state)
+{
+    return mixer == MIXER_SELECTIVE && !is_complex && n_state <= PAIR_STATES;
+}
+
+static inline int64_t pair_groups(int inner)
+{
+    return cuda_blocks(inner, PAIR_CHANNELS);
+}
+
+/* Of a forward. */
+static inline struct scan_segments pair_cut(const struct scan_args *a)
+{
+    const int64_t chunks = cuda_blocks(a->n_time, CUDA_SCAN_CHUNK);
+    const int64_t n = cuda_max(PAIR_BLOCKS / (a->n_batch * pair_groups(a->inner)), 1);
+    return scan_segments_of(a->n_time, cuda_max(cuda_blocks(chunks, n), 1));
+}
+
+/* Of a backward, whose march is cut coarser than the ends: *every of these to one of those. */
+static inline struct scan_segments pair_back_cut(const struct scan_args *a, int *every)
+{
+    const int64_t chunks = cuda_blocks(a->n_time, CUDA_SCAN_CHUNK);
+    const int64_t streams = a->n_batch * pair_groups(a->inner);
+    const int64_t n = cuda_max(PAIR_BACK_BLOCKS / streams, 1);
+    const int64_t length = cuda_max(cuda_blocks(chunks, n), 1);
+    const int64_t most = cuda_min(cuda_max(PAIR_BLOCKS / (streams * n), 1), length);
+    const int64_t fine = cuda_blocks(length, most);
+    *every = (int)cuda_blocks(length, fine);
+    return scan_segments_of(a->n_time, fine);
 }
 
 /* Segments of all streams at most, of this batch or a smaller one. */
 static inline int64_t scan_segments_most(const struct layer *layer, int n_batch, int64_t n_time)
 {
     const int64_t chunks = cuda_blocks(n_time, CUDA_SCAN_CHUNK);
+    if (scan_in_pairs(layer->mixer, layer->complex_state, layer->n_state))
+        return cuda_min(n_batch * chunks, PAIR_BLOCKS / pair_groups(layer->inner) + 2 * n_batch);
     return cuda_min(n_batch * chunks,
                     SCAN_BLOCKS / scan_groups(layer->inner, layer->n_state, layer->complex_state) +
                         n_batch + 1);
@@ -447,10 +500,10 @@ template <int V, int O> CUDA_DEV void scan_sum_lanes(float *v)
     }
 }
 
-/* tile[at ..] = sum_n C h of a lane's channels, 2 Re of it if complex. */
+/* sum_n C h of a lane's channels, 2 Re of it if complex: lane i of a channel's has that of channel
+   i many / lanes. */
 template <class K>
-CUDA_DEV void scan_output(float *tile, int at, const typename K::state &h,
-                          const struct scan_numbers<K> &k, struct scan_lane lane)
+CUDA_DEV float scan_output_of(const typename K::state &h, const struct scan_numbers<K> &k)
 {
     float s[K::many] = {};
 #pragma unroll
@@ -462,8 +515,7 @@ CUDA_DEV void scan_output(float *tile, int at, const typename K::state &h,
                 s[w] -= k.c[K::selective ? 0 : w][1][r] * h[w][r][1];
         }
     scan_sum_lanes<K::many, K::lanes / 2>(s);
-    if (lane.state % (K::lanes / K::many) == 0)
-        tile[at + lane.state / (K::lanes / K::many)] = K::parts * s[0];
+    return K::parts * s[0];
 }
 
 #endif

@@ -10,9 +10,10 @@
  * Sums over channels (dB, dC) are made a warp, a block, then over the blocks; those of parameters
  * a segment, then over all segments. No order depends on the device.
  */
-#include "kernels/cuda/scan_reverse.h"
+#include "kernels/cuda/scan_ahead.h"
 
-/* The gradient that each segment sends to the one before it, if none comes from behind. */
+/* The gradient that each segment but the first sends to the one before it, if none comes from
+   behind. */
 template <class K>
 static __global__ void __launch_bounds__(SCAN_THREADS, 4)
     scan_back_ends_kernel(struct scan_args a, struct scan_segments seg, const float *dy)
@@ -20,7 +21,7 @@ static __global__ void __launch_bounds__(SCAN_THREADS, 4)
     GPU_SMEM(float, q);
     float *dt = q + K::tile, *bc = dt + K::tile;
     const struct scan_lane lane = scan_lane_of<K>();
-    const int64_t b = blockIdx.z, begin = blockIdx.y * seg.ticks;
+    const int64_t b = blockIdx.z, segment = blockIdx.y + 1, begin = segment * seg.ticks;
     const int64_t end = begin + seg.ticks < a.n_time ? begin + seg.ticks : a.n_time;
     struct scan_numbers<K> k;
     struct scan_product<K> product;
@@ -55,7 +56,7 @@ static __global__ void __launch_bounds__(SCAN_THREADS, 4)
         }
     }
     scan_product_end(product, k);
-    const int64_t at = scan_segment_at(a, seg, b, blockIdx.y);
+    const int64_t at = scan_segment_at(a, seg, b, segment);
     scan_write<K>(seg.ends + at, g, lane, a);
     scan_write<K>(seg.decays + at, product.a, lane, a);
 }
@@ -70,26 +71,26 @@ struct scan_channel_sums {
 /* Gradients of the activations of a stretch from staged tick t0 on, of n staged ticks, from what
    the lanes found. */
 template <class K>
-CUDA_DEV void scan_store_stretch(const float *smem, const struct scan_backward_args &a,
-                                 struct scan_channel_sums &sums, int64_t row, int t0, int n)
+CUDA_DEV void scan_store_stretch(const float *smem, const float *found,
+                                 const struct scan_backward_args &a, struct scan_channel_sums &sums,
+                                 int64_t row, int t0, int n)
 {
     typedef scan_back_smem<K> M;
     const struct scan_args &f = a.forward;
     const int e = (int)blockIdx.x * K::channels + (int)threadIdx.x % K::channels;
     if (e >= f.inner)
         return;
-    const float d = f.d[e]; /* near by: no register holds it between the stretches */
+    const float d = smem[M::d + (int)threadIdx.x % K::channels];
 #pragma unroll
     for (int i = (int)threadIdx.x; i < M::found_size; i += SCAN_THREADS) {
         const int tick = t0 + i / K::channels, staged = t0 * K::channels + i;
         if (tick >= n)
             continue;
         const int64_t t = row + tick, at = t * f.inner + e;
-        const float u = smem[M::u + staged], q = smem[M::q + staged], input = smem[M::input + i];
+        const float u = smem[M::u + staged], q = smem[M::q + staged], input = found[M::input + i];
         if constexpr (K::selective) {
             const float dt = smem[M::dt + staged];
-            /* softplus' slope 1/(1 + e^-x) is 1 - e^-dt */
-            const float ddt = (input * u + smem[M::pole + i]) * -expm1f(-dt);
+            const float ddt = (input * u + found[M::pole + i]) * scan_softplus_slope(dt);
             a.du[at] = input * dt + d * q;
             a.ddt_raw[at] = ddt;
             sums.bias += ddt;
@@ -98,7 +99,7 @@ CUDA_DEV void scan_store_stretch(const float *smem, const struct scan_backward_a
         }
         sums.d += q * u;
         if (f.z)
-            a.dz[t * a.ld_dz + e] = smem[M::gate + staged] * (smem[M::s + i] + d * u);
+            a.dz[t * a.ld_dz + e] = smem[M::gate + staged];
     }
 }
 
@@ -137,17 +138,20 @@ CUDA_DEV void scan_store_sums(float *smem, float *to, const typename K::sums &dc
     }
 }
 
-template <class K>
-static __global__ void __launch_bounds__(SCAN_THREADS, K::is_complex || K::lanes > 4 ? 2 : 3)
-    scan_backward_kernel(struct scan_backward_args a, struct scan_segments seg,
+/* Ahead: the chunk is staged as scan_ahead.h says; without it a selective scan has to hold more. */
+template <class K, bool Ahead>
+static __global__ void
+__launch_bounds__(SCAN_THREADS, K::is_complex || K::lanes > 4 || (K::selective && !Ahead) ? 2 : 3)
+    scan_backward_kernel(struct scan_backward_args a, struct scan_segments ends, int every,
                          struct scan_sums sums)
 {
     GPU_SMEM(float, smem);
     typedef scan_back_smem<K> M;
     const struct scan_args &f = a.forward;
     const struct scan_lane lane = scan_lane_of<K>();
-    const int64_t b = blockIdx.z, begin = blockIdx.y * seg.ticks;
-    const int64_t end = begin + seg.ticks < f.n_time ? begin + seg.ticks : f.n_time;
+    const int64_t b = blockIdx.z, ticks = every * ends.ticks, begin = blockIdx.y * ticks;
+    const int64_t end = begin + ticks < f.n_time ? begin + ticks : f.n_time;
+    const int next = (int)(blockIdx.y + 1) * every, last = (next < ends.n ? next : ends.n) - 1;
     const int64_t chunks = (f.n_time + SCAN_TICKS - 1) / SCAN_TICKS;
     float *dstate = a.dstate + b * f.ld_state;
     struct scan_numbers<K> k;
@@ -159,32 +163,65 @@ static __global__ void __launch_bounds__(SCAN_THREADS, K::is_complex || K::lanes
     typename K::sums dcoef = {};
     own.d = own.bias = 0.0f;
     scan_coef_read(k, lane, f);
-    scan_read<K>(g, seg.n > 1 ? seg.ends + scan_segment_at(f, seg, b, blockIdx.y) : dstate, lane,
-                 f);
-    for (int64_t t0 = (end - 1) / SCAN_TICKS * SCAN_TICKS; t0 >= begin; t0 -= SCAN_TICKS) {
+    scan_read<K>(g, ends.n > 1 ? ends.ends + scan_segment_at(f, ends, b, last) : dstate, lane, f);
+    const int64_t start = (end - 1) / SCAN_TICKS * SCAN_TICKS, n_entering = f.inner * f.n_state;
+    if (Ahead && (int)(blockIdx.x + 1) * K::channels > f.inner) { /* never copied to */
+        for (int i = (int)threadIdx.x; i < M::bc; i += SCAN_THREADS)
+            smem[i] = 0.0f;
+        __syncthreads();
+    }
+    if ((int)threadIdx.x < K::channels) {
+        const int e = (int)blockIdx.x * K::channels + (int)threadIdx.x;
+        smem[M::d + threadIdx.x] = e < f.inner ? f.d[e] : 0.0f;
+    }
+    for (int64_t t0 = start; t0 >= begin; t0 -= SCAN_TICKS) {
         const int n = scan_ticks_of(end - t0);
         const int64_t row = b * f.n_time + t0;
-        const int64_t chunk = (b * chunks + t0 / SCAN_TICKS) * f.inner * f.n_state * K::parts;
+        const float *entering = f.entering + (b * chunks + t0 / SCAN_TICKS) * n_entering * K::parts;
         typename K::state h;
-        __syncthreads();
-        scan_stage<K, 4>({smem + M::u, smem + M::dt, smem + M::q, smem + M::gate, smem + M::bc}, f,
-                         a.dy, row, n);
-        scan_read<K>(h, f.entering + chunk, lane, f);
+        if constexpr (Ahead) {
+            if (t0 == start) {
+                for (int t = 0; t < n; t += scan_ahead<K>::ticks)
+                    scan_ahead_copy<K>(smem, f, a.dy, row, t, n);
+                scan_ahead_state<K>(smem, entering, lane, f);
+                gpu_cp_async_commit();
+            }
+            gpu_cp_async_wait<0>();
+            scan_ahead_read<K>(smem, h, lane, f);
+            scan_ahead_turn<K>(smem, f, n);
+        } else {
+            scan_stage<K, 4>({smem + M::u, smem + M::dt, smem + M::q, smem + M::gate, smem + M::bc},
+                             f, a.dy, row, n);
+            scan_read<K>(h, entering, lane, f);
+        }
         __syncthreads();
         scan_keep<K>(smem, h, k, f, lane, row, n);
-        for (int t = (n - 1) / K::sub * K::sub; t >= 0; t -= K::sub) {
-            scan_stretch_back<K>(smem, g, dcoef, k, f, lane, row, t, n);
+        const int last_stretch = (n - 1) / K::sub * K::sub;
+        for (int t = last_stretch; t >= 0; t -= K::sub) {
+            scan_stretch_back<K>(smem, h, g, dcoef, k, f, lane, row, t, n);
             __syncthreads();
+            if constexpr (Ahead)
+                if (t0 > begin)
+                    scan_ahead_free<K>(smem, f, a.dy, entering - n_entering, lane, row - SCAN_TICKS,
+                                       t, last_stretch);
             if constexpr (K::selective)
-                scan_store_dbc<K>(smem, f, sums, row, t, n);
-            scan_store_stretch<K>(smem, a, own, row, t, n);
-            __syncthreads();
+                scan_store_dbc<K>(scan_found_at<K>(smem, t), f, sums, row, t, n);
+            scan_store_stretch<K>(smem, scan_found_at<K>(smem, t), a, own, row, t, n);
+            if (!M::two)
+                __syncthreads();
         }
+        __syncthreads();
+        if constexpr (Ahead)
+            if (t0 > begin) {
+                scan_ahead_copy<K>(smem, f, a.dy, row - SCAN_TICKS, 0, SCAN_TICKS);
+                gpu_cp_async_commit();
+            }
     }
     if (begin == 0)
         scan_write<K>(dstate, g, lane, f);
     const int64_t row = (int64_t)f.inner * (f.n_state * K::step + 2);
-    scan_store_sums<K>(smem, sums.parameters + (b * seg.n + blockIdx.y) * row, dcoef, own, lane, f);
+    scan_store_sums<K>(smem, sums.parameters + (b * gridDim.y + blockIdx.y) * row, dcoef, own, lane,
+                       f);
 }
 
 /* --- the operation ---------------------------------------------------------------------------- */
@@ -203,40 +240,66 @@ static __global__ void __launch_bounds__(ENTRY_THREADS)
     }
 }
 
+static void scan_back_launch(struct cuda_backend *cuda,
+                             void (*kernel)(struct scan_backward_args, struct scan_segments, int,
+                                            struct scan_sums),
+                             dim3 grid, size_t floats, const struct scan_backward_args *a,
+                             struct scan_segments ends, int every, struct scan_sums sums)
+{
+    const size_t smem = floats * sizeof(float);
+    if (smem > 48 * 1024) /* what a kernel may have without asking */
+        cuda_keep_error(
+            cuda,
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem),
+            "scan_backward: shared memory");
+    GPU_LAUNCH(kernel, grid, SCAN_THREADS, smem, cuda->stream, *a, ends, every, sums);
+    cuda_launched(cuda, "scan_backward");
+}
+
 template <class K>
 static void scan_back_run(struct cuda_backend *cuda, const struct scan_backward_args *a)
 {
     const struct scan_args *f = &a->forward;
-    struct scan_segments seg = scan_cut(f);
-    const int64_t n_segments = (int64_t)f->n_batch * seg.n;
+    const bool pairs = scan_in_pairs(f->mixer, f->complex_state, f->n_state);
+    int every = 1; /* so many segments' ends for one of the march */
+    struct scan_segments seg = pairs ? pair_back_cut(f, &every) : scan_cut(f);
+    const int64_t n_segments = f->n_batch * cuda_blocks(seg.n, every);
     const int64_t groups = scan_groups(f->inner, f->n_state, f->complex_state);
-    const int64_t states = n_segments * f->inner * f->n_state * K::parts;
+    const int64_t states = f->n_batch * (int64_t)seg.n * f->inner * f->n_state * K::parts;
     const int64_t n_coef = (int64_t)f->inner * f->n_state * K::step;
     const int64_t row = n_coef + 2 * f->inner, n_rows = f->n_batch * f->n_time;
     const int width = 2 * K::parts * f->n_state;
-    const dim3 grid((unsigned)groups, (unsigned)seg.n, (unsigned)f->n_batch);
-    seg.ends = reinterpret_cast<float *>(cuda->scratch);
-    seg.decays = seg.ends + states;
+    dim3 grid((unsigned)groups, (unsigned)(seg.n - 1), (unsigned)f->n_batch);
+    scan_place(&seg, reinterpret_cast<float *>(cuda->scratch), f);
     struct scan_sums sums = {a->dbc, a->ld_dbc, seg.decays + states};
     if (K::selective && groups > 1) {
         sums.dbc = sums.parameters + n_segments * row;
         sums.ld_dbc = width;
     }
     if (seg.n > 1) {
-        GPU_LAUNCH((scan_back_ends_kernel<K>), grid, SCAN_THREADS,
-                   (2 * K::tile + K::bc_size) * sizeof(float), cuda->stream, *f, seg, a->dy);
+        if constexpr (K::selective && !K::is_complex && K::lanes == 4) {
+            grid.x = (unsigned)pair_groups(f->inner);
+            GPU_LAUNCH(scan_pair_ends_kernel<true>, grid, WARP, pair_room<3>(), cuda->stream, *f,
+                       seg, a->dy);
+        } else {
+            GPU_LAUNCH((scan_back_ends_kernel<K>), grid, SCAN_THREADS,
+                       (2 * K::tile + K::bc_size) * sizeof(float), cuda->stream, *f, seg, a->dy);
+        }
         cuda_launched(cuda, "scan_back_ends");
         scan_carry(cuda, f, seg, a->dstate, true);
     }
-    const size_t smem = scan_back_smem<K>::size * sizeof(float);
-    if (smem > 48 * 1024) /* what a kernel may have without asking */
-        cuda_keep_error(cuda,
-                        cudaFuncSetAttribute(scan_backward_kernel<K>,
-                                             cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                             (int)smem),
-                        "scan_backward: shared memory");
-    GPU_LAUNCH((scan_backward_kernel<K>), grid, SCAN_THREADS, smem, cuda->stream, *a, seg, sums);
-    cuda_launched(cuda, "scan_backward");
+    grid = dim3((unsigned)groups, (unsigned)cuda_blocks(seg.n, every), (unsigned)f->n_batch);
+    if constexpr (K::selective && !K::is_complex && K::lanes == 4) {
+        if (scan_ahead_fits(*f, a->dy))
+            scan_back_launch(cuda, scan_backward_kernel<K, true>, grid, scan_back_smem<K>::size, a,
+                             seg, every, sums);
+        else
+            scan_back_launch(cuda, scan_backward_kernel<K, false>, grid, scan_back_smem<K>::size, a,
+                             seg, every, sums);
+    } else {
+        scan_back_launch(cuda, scan_backward_kernel<K, false>, grid, scan_back_smem<K>::size, a,
+                         seg, every, sums);
+    }
     if (sums.dbc != a->dbc) {
         GPU_LAUNCH(scan_dbc_kernel, entry_grid(n_rows * width), ENTRY_THREADS, 0, cuda->stream,
                    a->dbc, a->ld_dbc, sums.dbc, (int)groups, n_rows, width);

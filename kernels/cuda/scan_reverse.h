@@ -114,36 +114,46 @@ struct scan_sums {
     float *parameters; /* (B, segments) rows of dcoef (E, N, step), dd (E), ddt_bias (E) */
 };
 
-/* The shared memory of a block, in floats from its beginning. What the lanes find is kept of a
-   stretch alone. */
+/* The shared memory of a block, in floats from its beginning. What the lanes find is kept of two
+   stretches, so that one is found while the other is stored, if there is room. */
 template <class K> struct scan_back_smem {
+    static constexpr int stretches = SCAN_TICKS / K::sub;
     static constexpr int found_size = K::sub * K::channels;
+    static constexpr int dbc_size = K::selective ? SCAN_WARPS * K::sub * K::bc : 0;
     static constexpr int u = 0, q = u + K::tile, gate = q + K::tile, dt = gate + K::tile;
-    static constexpr int input = dt + (K::selective ? K::tile : 0);
-    static constexpr int pole = input + found_size, s = pole + found_size;
-    static constexpr int bc = s + found_size;
-    static constexpr int dbc = bc + K::bc_size; /* (warps, sub) rows of bc */
-    static constexpr int kept = dbc + (K::selective ? SCAN_WARPS * K::sub * K::bc : 0); /* states */
+    static constexpr int bc = dt + (K::selective ? K::tile : 0);
+    static constexpr int found = bc + K::bc_size; /* of a stretch: input, pole, then dbc */
+    static constexpr int input = 0, pole = input + found_size;
+    static constexpr int dbc = pole + (K::selective ? found_size : 0); /* (warps, sub) rows of bc */
+    static constexpr bool two = K::lanes == 4;
+    static constexpr int d = found + (two ? 2 : 1) * (dbc + dbc_size);
+    static constexpr int kept = d + K::channels; /* states, of all stretches but the last */
     /* a thread's sums over ticks, where registers are shorter than this memory */
     static constexpr bool holds_sums = K::many == 2;
-    static constexpr int sums = kept + SCAN_TICKS / K::sub * K::own * SCAN_THREADS;
+    static constexpr int sums = kept + (stretches - 1) * K::own * SCAN_THREADS;
     static constexpr int size = sums + (holds_sums ? 2 * SCAN_THREADS : 0);
     static_assert(size * sizeof(float) <= 163 * 1024, "shared memory of sm_80");
 };
 
-/* From the entering state h through n staged ticks, keeping it every K::sub. */
+/* Where what is found of the stretch at t has its place. */
+template <class K> CUDA_DEV float *scan_found_at(float *smem, int t)
+{
+    typedef scan_back_smem<K> M;
+    return smem + M::found + (M::two && t / K::sub % 2 ? M::dbc + M::dbc_size : 0);
+}
+
+/* From the entering state h through n staged ticks, keeping it every K::sub, to the last stretch,
+   whose state is left in h. */
 template <class K>
 CUDA_DEV void scan_keep(float *smem, typename K::state &h, struct scan_numbers<K> &k,
                         const struct scan_args &a, struct scan_lane lane, int64_t row, int n)
 {
     typedef scan_back_smem<K> M;
-    for (int t0 = 0; t0 < n; t0 += K::sub) {
+    for (int t0 = 0; t0 + K::sub < n; t0 += K::sub) {
         float *kept = smem + M::kept + t0 / K::sub * K::own * SCAN_THREADS;
 #pragma unroll
         for (int i = 0; i < K::own; i++)
             kept[i * SCAN_THREADS + (int)threadIdx.x] = scan_float<K>(h, i);
-        if (t0 + K::sub >= n) /* nothing after this is kept */
-            break;
 #pragma unroll
         for (int t = t0; t < t0 + K::sub; t++) {
             const int at = t * K::channels + lane.channel;
@@ -157,18 +167,31 @@ CUDA_DEV void scan_keep(float *smem, typename K::state &h, struct scan_numbers<K
     }
 }
 
-/* Back over ticks t0 .. t0+K::sub-1 of the n staged. */
+/* The gate's gradient: its tile's entries of a tick times the output without gate. */
 template <class K>
-CUDA_DEV void scan_stretch_back(float *smem, typename K::state &g, typename K::sums &dcoef,
-                                struct scan_numbers<K> &k, const struct scan_args &a,
-                                struct scan_lane lane, int64_t row, int t0, int n)
+CUDA_DEV void scan_gate_output(float *smem, int at, const typename K::state &h,
+                               const struct scan_numbers<K> &k, struct scan_lane lane)
+{
+    typedef scan_back_smem<K> M;
+    const float s = scan_output_of<K>(h, k);
+    if (lane.state % (K::lanes / K::many) == 0) {
+        const int w = lane.state / (K::lanes / K::many);
+        smem[M::gate + at + w] *= s + smem[M::d + lane.channel + w] * smem[M::u + at + w];
+    }
+}
+
+/* Back over ticks t0 .. t0+K::sub-1 of the n staged. `before`: the state before them; it is left
+   with that before the stretch that comes next. */
+template <class K>
+CUDA_DEV void scan_stretch_back(float *smem, typename K::state &before, typename K::state &g,
+                                typename K::sums &dcoef, struct scan_numbers<K> &k,
+                                const struct scan_args &a, struct scan_lane lane, int64_t row,
+                                int t0, int n)
 {
     typedef scan_back_smem<K> M;
     typename K::state h[K::sub + 1], decay[K::selective ? K::sub : 1];
-    const float *kept = smem + M::kept + t0 / K::sub * K::own * SCAN_THREADS;
-#pragma unroll
-    for (int i = 0; i < K::own; i++)
-        scan_float<K>(h[0], i) = kept[i * SCAN_THREADS + (int)threadIdx.x];
+    float *found = scan_found_at<K>(smem, t0);
+    scan_copy<K>(h[0], before);
 #pragma unroll
     for (int j = 0; j < K::sub; j++) {
         scan_copy<K>(h[j + 1], h[j]);
@@ -199,19 +222,20 @@ CUDA_DEV void scan_stretch_back(float *smem, typename K::state &g, typename K::s
             scan_fetch_c(k, bc_row, lane, a.n_state);
             if constexpr (K::selective)
                 scan_copy<K>(k.a, decay[j]);
-            struct scan_found<K> found = scan_back<K>(g, dcoef, dbc, k, tick, h[j], h[j + 1]);
-            scan_sum_lanes<2 * K::many, K::lanes / 2>(found.v);
+            struct scan_found<K> sums = scan_back<K>(g, dcoef, dbc, k, tick, h[j], h[j + 1]);
+            scan_sum_lanes<2 * K::many, K::lanes / 2>(sums.v);
             constexpr int holders = K::lanes / (2 * K::many);
             if (lane.state % holders == 0) {
                 const int which = lane.state / holders;
-                smem[(which < K::many ? M::input + which : M::pole + which - K::many) + found_at] =
-                    found.v[0];
+                if (K::selective || which < K::many)
+                    found[(which < K::many ? M::input + which : M::pole + which - K::many) +
+                          found_at] = sums.v[0];
             }
             if (a.z)
-                scan_output<K>(smem + M::s, found_at, h[j + 1], k, lane);
+                scan_gate_output<K>(smem, at, h[j + 1], k, lane);
             if constexpr (K::selective) {
                 constexpr int share = 2 * K::parts * K::states * K::lanes / WARP;
-                float *to = smem + M::dbc + ((int)threadIdx.x / WARP * K::sub + j) * K::bc;
+                float *to = found + M::dbc + ((int)threadIdx.x / WARP * K::sub + j) * K::bc;
                 scan_sum_channels<2 * K::parts * K::states, WARP / 2, K::lanes>(dbc);
 #pragma unroll
                 for (int i = 0; i < share; i++) {
@@ -220,14 +244,20 @@ CUDA_DEV void scan_stretch_back(float *smem, typename K::state &g, typename K::s
                 }
             }
         }
+    if (t0 > 0) {
+        const float *kept = smem + M::kept + (t0 / K::sub - 1) * K::own * SCAN_THREADS;
+#pragma unroll
+        for (int i = 0; i < K::own; i++)
+            scan_float<K>(before, i) = kept[i * SCAN_THREADS + (int)threadIdx.x];
+    }
 }
 
 /* dB and dC of the block's channels at the same ticks: the sum over its warps. */
 template <class K>
-CUDA_DEV void scan_store_dbc(const float *smem, const struct scan_args &a,
+CUDA_DEV void scan_store_dbc(const float *found, const struct scan_args &a,
                              const struct scan_sums &sums, int64_t row, int t0, int n)
 {
-    const float *dbc = smem + scan_back_smem<K>::dbc;
+    const float *dbc = found + scan_back_smem<K>::dbc;
     float *to = sums.dbc + blockIdx.x * a.n_batch * a.n_time * sums.ld_dbc;
     for (int i = (int)threadIdx.x; i < K::sub * K::bc; i += SCAN_THREADS) {
         const int t = i / K::bc, which = i % K::bc / K::width, state = i % K::width;

@@ -14,23 +14,46 @@ CUDA_DEV int scan_ticks_of(int64_t left)
 
 static constexpr float SCAN_LOG2E = 1.44269504f;
 
-/* ln(1 + e^x), to 1e-7 of itself: with e = e^-|x| and t = e/(2 + e), ln(1 + e) is
-   2 atanh(t) = 2t (1 + t^2/3 + t^4/5 + ...), t <= 1/3. */
+/* ln(1 + e^x), to 1e-7 of itself: of e = e^-|x| <= 1, ln(1 + e)/e is a minimax polynomial. One of
+   the slow instructions, of which the decays need so many. */
 CUDA_DEV float scan_softplus(float x)
 {
-    const float e = gpu_exp2(-fabsf(x) * SCAN_LOG2E), t = e * gpu_rcp(2.0f + e), z = t * t;
-    float s = z * (1.0f / 13.0f) + 1.0f / 11.0f;
-    s = s * z + 1.0f / 9.0f;
-    s = s * z + 1.0f / 7.0f;
-    s = s * z + 1.0f / 5.0f;
-    s = s * z + 1.0f / 3.0f;
-    s = s * z + 1.0f;
-    return fmaxf(x, 0.0f) + 2.0f * t * s;
+    const float e = gpu_exp2(-fabsf(x) * SCAN_LOG2E);
+    float s = e * 5.232693904e-03f - 2.950523728e-02f;
+    s = s * e + 7.822594934e-02f;
+    s = s * e - 1.366324557e-01f;
+    s = s * e + 1.910600664e-01f;
+    s = s * e - 2.484298218e-01f;
+    s = s * e + 3.331909680e-01f;
+    s = s * e - 4.999949314e-01f;
+    s = s * e + 9.999999699e-01f;
+    return fmaxf(x, 0.0f) + s * e;
+}
+
+/* Softplus' slope where it is y: 1/(1 + e^-x) = 1 - e^-y, of small y a Taylor polynomial. */
+CUDA_DEV float scan_softplus_slope(float y)
+{
+    float s = y * (1.0f / 5040.0f) - 1.0f / 720.0f;
+    s = s * y + 1.0f / 120.0f;
+    s = s * y - 1.0f / 24.0f;
+    s = s * y + 1.0f / 6.0f;
+    s = s * y - 0.5f;
+    s = s * y + 1.0f;
+    return y < 0.5f ? s * y : 1.0f - gpu_exp2(-y * SCAN_LOG2E);
 }
 
 CUDA_DEV float scan_sigmoid(float x)
 {
     return gpu_rcp(1.0f + gpu_exp2(-x * SCAN_LOG2E));
+}
+
+/* The gate's share of an output's gradient *q, in place; in place of z that of z's, without the
+   output. */
+CUDA_DEV void scan_gate(float *q, float *z)
+{
+    const float s = scan_sigmoid(*z), slope = s + *z * s * (1.0f - s), gate = *z * s;
+    *z = *q * slope;
+    *q *= gate;
 }
 
 /* Entries of a tile that a thread stages, all of one channel. */
@@ -95,15 +118,11 @@ CUDA_DEV void scan_stage(const struct scan_tiles &to, const struct scan_args &a,
             if (K::selective)
                 to.dt[i] = scan_softplus(dt[j] + bias);
             if (to.q) {
-                float gate = 0.0f;
-                if (a.z) {
-                    const float s = scan_sigmoid(z[j]);
-                    gate = q[j] * (s + z[j] * s * (1.0f - s));
-                    q[j] *= z[j] * s;
-                }
+                if (a.z)
+                    scan_gate(&q[j], &z[j]);
                 to.q[i] = q[j];
                 if (to.gate)
-                    to.gate[i] = gate;
+                    to.gate[i] = z[j];
             }
         }
     }

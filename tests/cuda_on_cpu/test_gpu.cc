@@ -400,15 +400,17 @@ static void test_numbers(void)
 /* --- asynchronous copies, matrix products
  * ---------------------------------------------------------- */
 
-/* Sums of 16-byte pieces, two on their way while one is used. */
-static __global__ void stream_kernel(float *to, const float *from, int turns)
+/* Sums of 16-byte pieces, two on their way while one is used. Small: they come as 4 bytes each. */
+static __global__ void stream_kernel(float *to, const float *from, int turns, bool small)
 {
     GPU_SMEM(float, s);
     const int t = (int)threadIdx.x, size = 4 * (int)blockDim.x;
     float sum = 0;
     for (int i = 0; i < turns + 2; i++) {
-        if (i < turns)
+        if (i < turns && !small)
             gpu_cp_async16(s + i % 3 * size + 4 * t, from + i * size + 4 * t);
+        for (int j = 0; i < turns && small && j < 4; j++)
+            gpu_cp_async4(s + i % 3 * size + 4 * t + j, from + i * size + 4 * t + j);
         gpu_cp_async_commit();
         if (i < 2)
             continue;
@@ -467,14 +469,17 @@ static void test_copies(void)
     for (int i = 0; i < TURNS * SIZE; i++)
         from[i] = (float)(i % 1009);
     CHECK(cudaMemcpy(out + 1024, from, sizeof from, cudaMemcpyHostToDevice));
-    GPU_LAUNCH(stream_kernel, 1, THREADS, 3 * SIZE * sizeof(float), 0, out, out + 1024, TURNS);
-    fetch(THREADS);
-    for (int t = 0; t < THREADS; t++) {
-        double sum = 0;
-        for (int i = 0; i < TURNS; i++)
-            for (int j = 0; j < 4; j++)
-                sum += from[i * SIZE + (4 * t + 4 + j) % SIZE];
-        expect("gpu_cp_async", t, sum, 0);
+    for (int small = 0; small < 2; small++) {
+        GPU_LAUNCH(stream_kernel, 1, THREADS, 3 * SIZE * sizeof(float), 0, out, out + 1024, TURNS,
+                   small);
+        fetch(THREADS);
+        for (int t = 0; t < THREADS; t++) {
+            double sum = 0;
+            for (int i = 0; i < TURNS; i++)
+                for (int j = 0; j < 4; j++)
+                    sum += from[i * SIZE + (4 * t + 4 + j) % SIZE];
+            expect(small ? "gpu_cp_async4" : "gpu_cp_async16", t, sum, 0);
+        }
     }
 }
 

@@ -242,7 +242,8 @@ static struct scan_test scan_test_of(const struct ops *ops, enum mixer_kind mixe
     const int64_t rows = n_batch * n_time, states = (int64_t)inner * n_state;
     const int64_t numbers = states * (is_complex ? 2 : 1);
     t.ld_z = 2 * inner;
-    t.ld_bc = (is_complex ? 4 : 2) * n_state + 3;
+    /* whole vectors of rows, and rows that lie anyhow */
+    t.ld_bc = (is_complex ? 4 : 2) * n_state + (inner % 4 == 0 ? 4 : 3);
     t.ld_state = numbers + 6;
     t.size[U] = rows * inner;
     t.size[Z] = with_z ? rows * t.ld_z : 0;
@@ -385,6 +386,11 @@ static void long_cases(const struct ops *ops, void **state)
     check_backward(&t);
     check_free(state);
     t = scan_test_of(ops, MIXER_SELECTIVE, false, true, 257, 35, 33, 1);
+    check_backward(&t);
+    check_free(state);
+    /* so many streams that each is one segment of a few chunks; rows of whole vectors */
+    t = scan_test_of(ops, MIXER_SELECTIVE, false, true, 200, 75, 4, 16);
+    check_forward(&t);
     check_backward(&t);
 }
 
