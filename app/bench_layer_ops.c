@@ -44,8 +44,17 @@ static void norm_backward_run(void *arg, int64_t times)
     backend_zero(op->be, op->norm.dx,
                  (size_t)op->norm.n_rows * (size_t)op->norm.width * sizeof(float));
     for (int64_t i = 0; i < times; i++)
-        op->be->ops->rmsnorm_backward(op->be, op->norm.dx, op->norm.dw, op->norm.dy, op->norm.x,
-                                      op->norm.r, op->norm.w, op->norm.n_rows, op->norm.width);
+        op->be->ops->rmsnorm_backward(op->be, &(struct norm_backward_args){
+                                                  .dx = op->norm.dx,
+                                                  .dw = op->norm.dw,
+                                                  .dy = op->norm.dy,
+                                                  .x = op->norm.x,
+                                                  .r = op->norm.r,
+                                                  .w = op->norm.w,
+                                                  .add0 = op->norm.dx,
+                                                  .n_rows = op->norm.n_rows,
+                                                  .width = op->norm.width,
+                                              });
 }
 
 /* floats_moved: floats that a pass reads and writes; n: ticks times channels. */

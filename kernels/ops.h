@@ -59,6 +59,21 @@ struct linear_backward_args {
     int n_in, n_out;
 };
 
+/* y = x r w, r = 1/sqrt(mean x^2 + eps) a row: dx = add0 + add1 + its gradient, dw +=. add0, add1
+   may be NULL, or dx itself; y is not needed. */
+struct norm_backward_args {
+    float *dx;         /* (M,H) */
+    float *dw;         /* (H) */
+    const float *dy;   /* (M,H) */
+    const float *x;    /* (M,H) */
+    const float *r;    /* (M), of the forward */
+    const float *w;    /* (H) */
+    const float *add0; /* (M,H) */
+    const float *add1; /* (M,H) */
+    int64_t n_rows;
+    int width;
+};
+
 /* u = silu(c), c_t = bias + sum_k w[k] x_{t-K+1+k}; inputs before the chunk come from the state,
    (E, K-1), oldest first, which is left holding the last K-1 inputs. Mamba, Gu & Dao 2023. */
 struct conv_args {
@@ -282,13 +297,11 @@ struct ops {
     void (*label_add_backward)(struct backend *be, float *dtable, const float *dy,
                                const int32_t *labels, int n_batch, int64_t n_time, int width);
 
-    /* y = x r w, r = 1/sqrt(mean x^2 + eps) a row, kept (M) for the backward (r may be NULL).
-       backward: dx += , dw += ; y is not needed. Zhang & Sennrich 2019. */
+    /* y = x r w, r = 1/sqrt(mean x^2 + eps) a row, kept (M) for the backward (r may be NULL). Zhang
+       & Sennrich 2019. */
     void (*rmsnorm)(struct backend *be, float *y, float *r, const float *x, const float *w,
                     float eps, int64_t n_rows, int width);
-    void (*rmsnorm_backward)(struct backend *be, float *dx, float *dw, const float *dy,
-                             const float *x, const float *r, const float *w, int64_t n_rows,
-                             int width);
+    void (*rmsnorm_backward)(struct backend *be, const struct norm_backward_args *a);
 
     void (*linear)(struct backend *be, const struct linear_args *a);
     void (*linear_backward)(struct backend *be, const struct linear_backward_args *a);

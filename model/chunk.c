@@ -46,8 +46,10 @@ static void cut_values(struct chunk *c, struct arena *a)
     }
 }
 
-/* From the last layer to the first: a layer that keeps its input's shape turns the gradient of its
-   output into that of its input in place, unless the input's gradient has a second source. */
+/* From the last layer to the first. The gradient of what a layer adds, its skip, is the gradient of
+   its output, and the first source of it to be met: see plan.h, in_is_skip. A layer that keeps its
+   input's shape turns the gradient of its output into that of its input in place, unless that is a
+   skip's, or the input's gradient has another source. */
 static void cut_gradients(struct chunk *c, struct arena *a)
 {
     const struct plan *plan = &c->net->plan;
@@ -57,7 +59,11 @@ static void cut_gradients(struct chunk *c, struct arena *a)
         c->dvalue[i] = NULL;
     for (int i = last; i > 0; i--) {
         const struct layer *l = &plan->layers[i], *in = &plan->layers[l->in];
-        if (keeps_shape(l) && !l->in_is_skip)
+        if (l->skip >= 0)
+            c->dvalue[l->skip] = c->dvalue[i];
+        if (l->in_is_skip)
+            continue;
+        if (keeps_shape(l) && l->skip < 0)
             c->dvalue[l->in] = c->dvalue[i];
         else
             c->dvalue[l->in] = arena_floats(a, c->n_batch * max_ticks(c, in->tier) * in->width);
@@ -214,18 +220,6 @@ float *chunk_forward(struct chunk *c, struct state *state, const uint8_t *codes,
     return c->value[plan->n_layers - 1];
 }
 
-/* Brings the gradient of what layer i made to what it added and read; the layer itself adds its own
-   part to din later. */
-static void backward_residual(struct chunk *c, const struct layer_run *r, float *dout)
-{
-    const struct layer *l = r->layer;
-    int64_t n = r->n_batch * r->n_out * l->width;
-    if (l->skip >= 0) /* met before any other source of this gradient: see plan.h, in_is_skip */
-        backend_copy(r->be, c->dvalue[l->skip], dout, (size_t)n * sizeof(float));
-    if (keeps_shape(l) && l->in_is_skip)
-        r->ops->add(r->be, r->din, dout, n);
-}
-
 void chunk_backward(struct chunk *c, const float *dlogits, float *dstate, float *grads)
 {
     const struct plan *plan = &c->net->plan;
@@ -257,7 +251,6 @@ void chunk_backward(struct chunk *c, const float *dlogits, float *dstate, float 
         r.dstate = dstate + l->state_offset;
         r.dcoef = c->dcoef + c->net->coef_offset[i];
         r.grads = grads;
-        backward_residual(c, &r, dout);
         f->backward(&r);
     }
     net_coef_backward(c->net, grads, c->dcoef);
@@ -273,8 +266,19 @@ void run_norm(struct layer_run *r, float *y)
 
 void run_norm_backward(struct layer_run *r, const float *dy)
 {
-    r->ops->rmsnorm_backward(r->be, r->din, run_grad(r, PARAM_NORM), dy, r->in, r->tape->norm_r,
-                             run_weight(r, PARAM_NORM), r->n_batch * r->n_in, r->layer->width_in);
+    bool residual = keeps_shape(r->layer);
+    r->ops->rmsnorm_backward(r->be, &(struct norm_backward_args){
+                                        .dx = r->din,
+                                        .dw = run_grad(r, PARAM_NORM),
+                                        .dy = dy,
+                                        .x = r->in,
+                                        .r = r->tape->norm_r,
+                                        .w = run_weight(r, PARAM_NORM),
+                                        .add0 = residual ? r->dout : NULL,
+                                        .add1 = r->layer->in_is_skip ? r->din : NULL,
+                                        .n_rows = r->n_batch * r->n_in,
+                                        .width = r->layer->width_in,
+                                    });
 }
 
 /* The bias added where the matrix is applied; dt_proj's is added inside the scan. */

@@ -46,6 +46,11 @@ static void label_backward(struct layer_run *r)
 {
     r->ops->label_add_backward(r->be, run_grad(r, PARAM_WEIGHT), r->dout, r->chunk->labels,
                                r->n_batch, r->n_out, r->layer->width);
+    int64_t n = (int64_t)r->n_batch * r->n_out * r->layer->width;
+    if (r->layer->in_is_skip)
+        r->ops->add(r->be, r->din, r->dout, n);
+    else if (r->din != r->dout)
+        backend_copy(r->be, r->din, r->dout, (size_t)n * sizeof(float));
 }
 
 /* --- head ------------------------------------------------------------------------------------ */
@@ -77,12 +82,10 @@ static void head_forward(struct layer_run *r)
 static void head_backward(struct layer_run *r)
 {
     struct layer_scratch *s = &r->scratch;
-    int64_t n = r->n_batch * r->n_in * r->layer->width_in;
     run_norm(r, s->normed);
     run_linear_backward(
         r, PARAM_WEIGHT, r->n_in,
         (struct linear_backward_args){.dx = s->dnormed, .dy = r->dout, .x = s->normed});
-    backend_zero(r->be, r->din, (size_t)n * sizeof(float)); /* the last value is no one's skip */
     run_norm_backward(r, s->dnormed);
 }
 

@@ -41,7 +41,8 @@ struct layer_run {
     /* backward only */
     const float *entering_state; /* as state, before the chunk */
     const float *dout;           /* (B, n_out, width) */
-    float *din;                  /* (B, n_in, width_in); what it holds before is said below */
+    float *din;                  /* (B, n_in, width_in): may be dout's own memory, where a layer
+                                    keeps the shape of what it reads */
     float *dstate;
     float *dcoef;
     float *grads;
@@ -58,9 +59,9 @@ struct layer_functions {
     /* out = f(in) + skip; fills the tape; state before becomes state after. With out NULL only the
        tape is filled again (recomputing for the backward). */
     void (*forward)(struct layer_run *r);
-    /* Gradients: grads +=, dstate in place. din: a layer that keeps the shape of what it reads
-       (label, mixer, ff) finds the residual's part there (it may be dout's own memory) and adds
-       its own at the end; up and head set it; down adds, as what it reads is always a skip. */
+    /* Gradients: grads +=, dstate in place. din is set; where what the layer reads is a skip too
+       (in_is_skip; for down always) the skip's part is there already, and is added to. dout stays
+       as it is, but where it is din's memory. */
     void (*backward)(struct layer_run *r);
 };
 
@@ -88,7 +89,7 @@ static inline float *arena_floats(struct arena *a, int64_t n)
 
 /* The rmsnorm before mixers and ffs: fills tape->norm_r; y (M,H) in scratch or tape. */
 void run_norm(struct layer_run *r, float *y);
-/* din += gradient through the norm. */
+/* din [+]= gradient through the norm, and dout where the layer adds what it reads. */
 void run_norm_backward(struct layer_run *r, const float *dy);
 
 /* The product with one of the layer's matrices on n_time ticks of every stream. The caller gives

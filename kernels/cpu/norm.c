@@ -47,13 +47,10 @@ static void op_rmsnorm(struct backend *be, float *y, float *r, const float *x, c
 }
 
 struct norm_backward_job {
-    float *dx;
-    const float *dy, *x, *r, *w;
+    struct norm_backward_args a;
     float *parts; /* (PARTIALS_MAX, stride) of dw */
     int64_t stride;
     int64_t first; /* block of round 0 */
-    int64_t n_rows;
-    int width;
 };
 
 static int64_t norm_part_stride(int width)
@@ -67,20 +64,34 @@ static size_t norm_backward_workspace(int64_t n_rows, int width)
     return (size_t)(n_parts * norm_part_stride(width)) * sizeof(float);
 }
 
+/* The n (V_LANES or fewer) entries of d, with what is to be added to them, to dx + at. */
+static void norm_store(const struct norm_backward_args *a, int64_t at, vf d, int n)
+{
+    if (n == V_LANES) {
+        d += a->add0 ? vload(a->add0 + at) : (vf){0};
+        d += a->add1 ? vload(a->add1 + at) : (vf){0};
+        vstore(a->dx + at, d);
+    } else {
+        d += a->add0 ? vload_n(a->add0 + at, n) : (vf){0};
+        d += a->add1 ? vload_n(a->add1 + at, n) : (vf){0};
+        vstore_n(a->dx + at, d, n);
+    }
+}
+
 /* With x' = x r: dx = r (dy w - x' mean(dy w x')), dw = sum dy x'. */
 static void norm_backward_round(void *arg, int64_t i, int thread)
 {
     const struct norm_backward_job *job = arg;
-    const float *w = job->w;
-    int width = job->width, whole = width / V_LANES * V_LANES, rest = width - whole;
+    const struct norm_backward_args *a = &job->a;
+    const float *w = a->w;
+    int width = a->width, whole = width / V_LANES * V_LANES, rest = width - whole;
     float *dw = job->parts + i * job->stride;
     memset(dw, 0, (size_t)width * sizeof(float));
     int64_t begin = (job->first + i) * NORM_GRAD_ROWS;
-    int64_t end = min_of(job->n_rows, begin + NORM_GRAD_ROWS);
+    int64_t end = min_of(a->n_rows, begin + NORM_GRAD_ROWS);
     for (int64_t row = begin; row < end; row++) {
-        const float *x = job->x + row * width, *dy = job->dy + row * width;
-        float *dx = job->dx + row * width;
-        float r = job->r[row];
+        const float *x = a->x + row * width, *dy = a->dy + row * width;
+        float r = a->r[row];
         vf s = {0};
         for (int j = 0; j < whole; j += V_LANES) {
             vf dyx = vload(dy + j) * vload(x + j);
@@ -93,37 +104,28 @@ static void norm_backward_round(void *arg, int64_t i, int thread)
             vstore_n(dw + whole, vload_n(dw + whole, rest) + dyx * r, rest);
         }
         float c = vsum(s) * r * r / (float)width;
-        for (int j = 0; j < whole; j += V_LANES) {
-            vf d = vload(dy + j) * vload(w + j) - vload(x + j) * c;
-            vstore(dx + j, vload(dx + j) + d * r);
-        }
+        for (int j = 0; j < whole; j += V_LANES)
+            norm_store(a, row * width + j, (vload(dy + j) * vload(w + j) - vload(x + j) * c) * r,
+                       V_LANES);
         if (rest) {
             vf d =
                 vload_n(dy + whole, rest) * vload_n(w + whole, rest) - vload_n(x + whole, rest) * c;
-            vstore_n(dx + whole, vload_n(dx + whole, rest) + d * r, rest);
+            norm_store(a, row * width + whole, d * r, rest);
         }
     }
 }
 
-static void op_rmsnorm_backward(struct backend *be, float *dx, float *dw, const float *dy,
-                                const float *x, const float *r, const float *w, int64_t n_rows,
-                                int width)
+static void op_rmsnorm_backward(struct backend *be, const struct norm_backward_args *a)
 {
     struct norm_backward_job job = {
-        .dx = dx,
-        .dy = dy,
-        .x = x,
-        .r = r,
-        .w = w,
-        .parts = scratch_of(be, norm_backward_workspace(n_rows, width)),
-        .stride = norm_part_stride(width),
-        .n_rows = n_rows,
-        .width = width,
+        .a = *a,
+        .parts = scratch_of(be, norm_backward_workspace(a->n_rows, a->width)),
+        .stride = norm_part_stride(a->width),
     };
-    int64_t n_blocks = blocks_of(n_rows, NORM_GRAD_ROWS);
+    int64_t n_blocks = blocks_of(a->n_rows, NORM_GRAD_ROWS);
     for (; job.first < n_blocks; job.first += PARTIALS_MAX) {
         int n = (int)min_of(PARTIALS_MAX, n_blocks - job.first);
-        run_rounds(be, norm_backward_round, &job, n, (int64_t)n * NORM_GRAD_ROWS * width);
-        partials_add(be, dw, job.parts, job.stride, n, width);
+        run_rounds(be, norm_backward_round, &job, n, (int64_t)n * NORM_GRAD_ROWS * a->width);
+        partials_add(be, a->dw, job.parts, job.stride, n, a->width);
     }
 }

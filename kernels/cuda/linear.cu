@@ -5,8 +5,10 @@
 #include "kernels/cuda/cuda.h"
 
 /* A weight's gradient sums over rows, which are many, into a matrix, which is small: slices of rows
-   are summed side by side, so that all of the GPU has work, and then added in order. */
-enum { SLICE_ROWS = 2048, SLICES_MAX = 64 };
+   are summed side by side, so that all of a GPU has work, and then added in order. There are as
+   many slices as make so many tiles of results together: few of a large matrix, whose partial sums
+   have to be written and read, many of a small one. */
+enum { SLICE_ROWS = 512, SLICE_TILE = 128, SLICE_TILES = 264 };
 
 /* --- factors ---------------------------------------------------------------------------------- */
 
@@ -168,16 +170,24 @@ static void op_linear(struct backend *be, const struct linear_args *a)
 
 /* --- backward --------------------------------------------------------------------------------- */
 
-static int64_t slice_rows(int64_t n_rows)
+static int64_t slices_max(int64_t n_in, int64_t n_out)
 {
-    return cuda_max(SLICE_ROWS, cuda_blocks(cuda_blocks(n_rows, SLICES_MAX), WARP) * WARP);
+    const int64_t tiles = cuda_blocks(n_in, SLICE_TILE) * cuda_blocks(n_out, SLICE_TILE);
+    return cuda_max(1, SLICE_TILES / tiles);
+}
+
+static int64_t slice_rows(int64_t n_rows, int64_t n_in, int64_t n_out)
+{
+    const int64_t rows = cuda_blocks(n_rows, slices_max(n_in, n_out));
+    return cuda_max(SLICE_ROWS, cuda_blocks(rows, WARP) * WARP);
 }
 
 /* Of the partial sums. Enough for n_rows or any fewer, as all of these sizes. */
 static size_t linear_parts_workspace(int64_t n_rows, int64_t n_in, int64_t n_out)
 {
-    int64_t slices = cuda_min(SLICES_MAX, cuda_blocks(n_rows, SLICE_ROWS)) * n_in * n_out;
-    int64_t bytes = cuda_max(slices, columns_size(1, n_rows, n_out)) * (int64_t)sizeof(float);
+    int64_t slices = cuda_min(slices_max(n_in, n_out), cuda_blocks(n_rows, SLICE_ROWS));
+    int64_t floats = cuda_max(slices * n_in * n_out, columns_size(1, n_rows, n_out));
+    int64_t bytes = floats * (int64_t)sizeof(float);
     return (size_t)cuda_blocks(bytes, 256) * 256;
 }
 
@@ -193,7 +203,7 @@ static size_t linear_backward_workspace(const struct cuda_backend *cuda, int64_t
 static void linear_dw(struct cuda_backend *cuda, const struct linear_backward_args *a,
                       int64_t n_rows, struct factor dy, struct factor x)
 {
-    int64_t size = (int64_t)a->n_in * a->n_out, rows = slice_rows(n_rows);
+    int64_t size = (int64_t)a->n_in * a->n_out, rows = slice_rows(n_rows, a->n_in, a->n_out);
     int64_t whole = n_rows / rows, rest = n_rows % rows;
     struct blas_product p = {};
     p.bf16 = cuda->products == PRODUCTS_BF16;

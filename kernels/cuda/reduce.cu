@@ -8,9 +8,10 @@
 
 enum {
     WARP = 32,
-    ALL_LANES = -1,      /* as a mask: all 32 */
-    ROW_WARPS = 8,       /* warps of a block that takes a row a warp */
-    ENTRY_THREADS = 256, /* threads of a block of single entries */
+    ALL_LANES = -1,          /* as a mask: all 32 */
+    ROW_WARPS = 8,           /* warps of a block that takes a row a warp */
+    PARTIALS_WARPS_MAX = 32, /* of a block that adds many partial sums */
+    ENTRY_THREADS = 256,     /* threads of a block of single entries */
     ENTRY_BLOCKS = 1 << 14,
 };
 
@@ -80,12 +81,13 @@ CUDA_DEV float warp_max(float v)
 
 /* sum[j] += all parts[k][j]. Each of the block's warps adds a run of parts, in order; then the
    warps' sums are added, in order. */
-static __global__ void __launch_bounds__(WARP *ROW_WARPS)
+static __global__ void __launch_bounds__(WARP *PARTIALS_WARPS_MAX)
     partials_kernel(float *sum, const float *parts, int64_t stride, int n_parts, int64_t size)
 {
     GPU_SMEM(float, sums);
+    const int n_warps = (int)blockDim.y;
     int64_t j = (int64_t)blockIdx.x * WARP + threadIdx.x;
-    int run = (n_parts + ROW_WARPS - 1) / ROW_WARPS, begin = (int)threadIdx.y * run;
+    int run = (n_parts + n_warps - 1) / n_warps, begin = (int)threadIdx.y * run;
     int end = begin + run < n_parts ? begin + run : n_parts;
     float s = 0.0f;
     if (j < size) {
@@ -96,7 +98,7 @@ static __global__ void __launch_bounds__(WARP *ROW_WARPS)
     sums[threadIdx.y * WARP + threadIdx.x] = s;
     __syncthreads();
     if (threadIdx.y == 0 && j < size) {
-        for (int i = 1; i < ROW_WARPS; i++)
+        for (int i = 1; i < n_warps; i++)
             s += sums[i * WARP + threadIdx.x];
         sum[j] += s;
     }
@@ -105,20 +107,19 @@ static __global__ void __launch_bounds__(WARP *ROW_WARPS)
 static void partials_add(struct cuda_backend *cuda, float *sum, const float *parts, int64_t stride,
                          int64_t n_parts, int64_t size)
 {
-    GPU_LAUNCH(partials_kernel, (unsigned)cuda_blocks(size, WARP), row_block(),
-               WARP * ROW_WARPS * sizeof(float), cuda->stream, sum, parts, stride, (int)n_parts,
+    const dim3 block(WARP, n_parts > 64 ? PARTIALS_WARPS_MAX : ROW_WARPS);
+    GPU_LAUNCH(partials_kernel, (unsigned)cuda_blocks(size, WARP), block,
+               WARP * block.y * sizeof(float), cuda->stream, sum, parts, stride, (int)n_parts,
                size);
     cuda_launched(cuda, "partials_add");
 }
 
 /* --- sums over columns ------------------------------------------------------------------------ */
 
-/* The first stage of sums over rows, of dy or of dy x r. The rows are B streams of n_time rows. */
+/* The first stage of sums over rows. The rows are B streams of n_time rows. */
 struct columns {
     float *parts;    /* (B, parts a stream, width) */
     const float *dy; /* (B*n_time, width), ld_dy */
-    const float *x;  /* (B*n_time, width), or NULL: dy alone is summed */
-    const float *r;  /* (B*n_time), with x */
     int64_t ld_dy, n_time;
     int width;
 };
@@ -144,13 +145,7 @@ static __global__ void __launch_bounds__(WARP *ROW_WARPS) columns_kernel(struct 
     int64_t end = begin + CUDA_GRAD_ROWS < a.n_time ? begin + CUDA_GRAD_ROWS : a.n_time;
     int j = (int)(blockIdx.y * WARP + threadIdx.x);
     float s = 0.0f;
-    if (j < a.width && a.x) {
-#pragma unroll 4
-        for (int64_t t = begin + threadIdx.y; t < end; t += ROW_WARPS) {
-            int64_t row = b * a.n_time + t;
-            s += a.dy[row * a.ld_dy + j] * a.x[row * a.width + j] * a.r[row];
-        }
-    } else if (j < a.width) {
+    if (j < a.width) {
 #pragma unroll 8
         for (int64_t t = begin + threadIdx.y; t < end; t += ROW_WARPS)
             s += a.dy[(b * a.n_time + t) * a.ld_dy + j];

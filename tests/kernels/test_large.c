@@ -135,8 +135,14 @@ static void run_norm(struct work *w)
 {
     const struct ops *o = w->be->ops;
     o->rmsnorm(w->be, w->out[0], w->out[1], w->x, w->table, 1e-5f, w->n_rows, WIDTH);
-    o->rmsnorm_backward(w->be, w->out[2], w->sums, w->x, w->x, w->out[1], w->table, w->n_rows,
-                        WIDTH);
+    o->rmsnorm_backward(w->be, &(struct norm_backward_args){.dx = w->out[2],
+                                                            .dw = w->sums,
+                                                            .dy = w->x,
+                                                            .x = w->x,
+                                                            .r = w->out[1],
+                                                            .w = w->table,
+                                                            .n_rows = w->n_rows,
+                                                            .width = WIDTH});
     w->n_out[0] = w->n_out[2] = all_of(w);
     w->n_out[1] = w->n_rows;
 }

@@ -7,7 +7,8 @@
 struct norm_test {
     int64_t rows;
     int width;
-    const float *x, *w, *dy, *r, *dx0;
+    const float *x, *w, *dy, *r, *dx0, *more; /* dx0: what dx holds before */
+    bool add0, add1;                          /* dx itself, and more */
     double *xd, *wd;
 };
 
@@ -50,9 +51,18 @@ static void run_backward(struct backend *be, void *arg, float *out)
     const struct norm_test *t = arg;
     memcpy(out, t->dx0, (size_t)(t->rows * t->width) * sizeof(float));
     float *dx = check_out(be, out);
-    be->ops->rmsnorm_backward(be, dx, dx + t->rows * t->width, check_in(be, t->dy),
-                              check_in(be, t->x), check_in(be, t->r), check_in(be, t->w), t->rows,
-                              t->width);
+    be->ops->rmsnorm_backward(be, &(struct norm_backward_args){
+                                      .dx = dx,
+                                      .dw = dx + t->rows * t->width,
+                                      .dy = check_in(be, t->dy),
+                                      .x = check_in(be, t->x),
+                                      .r = check_in(be, t->r),
+                                      .w = check_in(be, t->w),
+                                      .add0 = t->add0 ? dx : NULL,
+                                      .add1 = t->add1 ? check_in(be, t->more) : NULL,
+                                      .n_rows = t->rows,
+                                      .width = t->width,
+                                  });
     check_ran(be);
 }
 
@@ -61,8 +71,8 @@ static void test_norm(void **state)
     static const struct {
         int64_t rows;
         int width;
-    } cases[] = {{0, 8},     {1, 1},     {1, 64},    {3, 5},   {700, 7},
-                 {9000, 12}, {1000, 64}, {40000, 3}, {5, 257}, {33, 1001}};
+    } cases[] = {{0, 8},     {1, 1},   {1, 64},    {3, 5},     {700, 7},   {9000, 12}, {1000, 64},
+                 {40000, 3}, {5, 257}, {33, 1001}, {5001, 64}, {999, 128}, {300, 256}, {17, 3004}};
     const struct ops *tables[CPU_TABLES_MAX];
     int n_tables = check_tables(tables);
     for (int k = 0; k < n_tables; k++)
@@ -75,6 +85,9 @@ static void test_norm(void **state)
                 .w = check_random(width, 2, 1),
                 .dy = check_random(n, 3, 1),
                 .dx0 = check_random(n, 4, 1),
+                .more = check_random(n, 5, 1),
+                .add0 = i % 3 > 0,
+                .add1 = i % 2 > 0,
             };
             t.xd = check_to_double(t.x, n);
             t.wd = check_to_double(t.w, width);
@@ -94,7 +107,7 @@ static void test_norm(void **state)
             t.r = y + n;
             check_run(tables[k], run_backward, &t, d, n + width, 1e-5);
             for (int64_t j = 0; j < n; j++)
-                d[j] -= t.dx0[j];
+                d[j] -= (t.add0 ? t.dx0[j] : 0) + (t.add1 ? t.more[j] : 0);
             check_gradient("dx", loss, &t, t.xd, d, n, 1e-4);
             check_gradient("dw", loss, &t, t.wd, d + n, width, 1e-4);
             check_free(state);
