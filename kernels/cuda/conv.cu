@@ -1,20 +1,24 @@
 /*
  * The causal depthwise convolution in front of the scan, with SiLU after it. A thread is one
- * channel of one stream over a run of ticks; inputs slide through registers. Up to four taps are
- * four, up to 32 are 32, the ones too many, the oldest, being 0.
+ * channel of one stream over a run of ticks; inputs slide through registers, and those of several
+ * ticks are on their way at once: what is stored keeps the compiler from reading ahead by itself.
+ * Up to four taps are four, up to 32 are 32, the ones too many, the oldest, being 0.
  */
 #include "kernels/cuda/cuda.h"
 
 enum {
     CONV_TAPS_MAX = 32,
     CONV_RUN = 16,      /* ticks of a thread */
+    CONV_AHEAD = 8,     /* of them that are read at once */
     CONV_BACK_RUN = 32, /* in the backward, where a run does its first K-1 ticks' dc for another */
     CONV_BACK_RUNS = 8, /* of a block, summed there */
 };
 
+static constexpr float CONV_LOG2E = 1.44269504f;
+
 CUDA_DEV float conv_sigmoid(float x)
 {
-    return 1.0f / (1.0f + expf(-x));
+    return gpu_rcp(1.0f + gpu_exp2(-x * CONV_LOG2E));
 }
 
 /* Input t of a stream, from before the chunk if t < 0; 0 before the state. */
@@ -66,23 +70,34 @@ CUDA_DEV void conv_window(float (&window)[K], const float *x, int64_t ld_x, cons
 }
 
 template <int K>
-static __global__ void __launch_bounds__(ENTRY_THREADS) conv_kernel(struct conv_args a)
+static __global__ void __launch_bounds__(ENTRY_THREADS, K <= 4 ? 4 : 1)
+    conv_kernel(struct conv_args a)
 {
     const int keep = a.n_taps - 1;
     const int64_t runs = (a.n_time + CONV_RUN - 1) / CONV_RUN;
     for (int64_t i = first_entry(); i < a.n_batch * runs * a.inner; i += entry_stride()) {
         const int e = (int)(i % a.inner);
         const int64_t b = i / a.inner / runs, t0 = i / a.inner % runs * CONV_RUN;
+        const int n = a.n_time - t0 < CONV_RUN ? (int)(a.n_time - t0) : CONV_RUN;
         const float *x = a.x + b * a.n_time * a.ld_x, *state = a.state + b * a.ld_state;
+        const float *from = x + t0 * a.ld_x + e;
+        float *to = a.u + (b * a.n_time + t0) * a.inner + e;
         const float bias = a.bias[e];
         float taps[K], window[K];
         conv_taps<K>(taps, a.w, a.n_taps, e);
         conv_window<K>(window, x, a.ld_x, state, keep, t0, e);
-#pragma unroll 4
-        for (int64_t t = t0; t < t0 + CONV_RUN && t < a.n_time; t++) {
-            conv_push<K>(window, x[t * a.ld_x + e]);
-            const float c = conv_sum<K>(taps, window, bias);
-            a.u[(b * a.n_time + t) * a.inner + e] = c * conv_sigmoid(c);
+        for (int some = 0; some < n; some += CONV_AHEAD) {
+            float next[CONV_AHEAD];
+#pragma unroll
+            for (int i = 0; i < CONV_AHEAD; i++, from += a.ld_x)
+                next[i] = some + i < n ? *from : 0.0f;
+#pragma unroll
+            for (int i = 0; i < CONV_AHEAD; i++, to += a.inner) {
+                conv_push<K>(window, next[i]);
+                const float c = conv_sum<K>(taps, window, bias);
+                if (some + i < n)
+                    *to = c * conv_sigmoid(c);
+            }
         }
     }
 }
@@ -143,45 +158,61 @@ static size_t conv_backward_workspace(const struct layer *layer, int n_batch, in
            sizeof(float);
 }
 
+/* Ticks of the backward that are read at once: a part of a run and the K-1 behind it. */
+template <int K> struct conv_ahead {
+    static constexpr int n = K <= 4 ? 7 : 1;
+    static_assert((CONV_BACK_RUN + K - 1) % n == 0, "");
+};
+
 /* dx of a run, and the block's partial sums: (B, parts) rows of dw (E,K), dbias (E). */
 template <int K>
-static __global__ void __launch_bounds__(WARP *CONV_BACK_RUNS)
+static __global__ void __launch_bounds__(WARP *CONV_BACK_RUNS, K <= 4 ? 3 : 1)
     conv_backward_kernel(struct conv_backward_args a, float *parts)
 {
     GPU_SMEM(float, sums); /* (runs, K + 1, 32) */
     const int keep = a.n_taps - 1, e = (int)(blockIdx.x * WARP + threadIdx.x);
     const int64_t b = blockIdx.z, part = blockIdx.y;
     const int64_t t0 = (part * CONV_BACK_RUNS + threadIdx.y) * CONV_BACK_RUN;
-    const int64_t t1 = t0 + CONV_BACK_RUN < a.n_time ? t0 + CONV_BACK_RUN : a.n_time;
-    const float *x = a.x + b * a.n_time * a.ld_x, *du = a.du + b * a.n_time * a.inner;
-    float *dx = a.dx + b * a.n_time * a.ld_dx;
+    const int64_t left = a.n_time - t0; /* ticks of the chunk from the run's first on */
+    const int n = left < CONV_BACK_RUN ? (int)left : CONV_BACK_RUN;
     float dw[K] = {}, dbias = 0.0f;
-    if (e < a.inner && t0 < t1) {
+    if (e < a.inner && left > 0) {
+        const float *x = a.x + b * a.n_time * a.ld_x, *from = x + t0 * a.ld_x + e;
+        const float *du = a.du + (b * a.n_time + t0) * a.inner + e;
+        float *dx = a.dx + (b * a.n_time + t0) * a.ld_dx + e;
         float taps[K], window[K], dc[K] = {};
         const float bias = a.bias[e];
         conv_taps<K>(taps, a.w, a.n_taps, e);
         conv_window<K>(window, x, a.ld_x, a.state + b * a.ld_state, keep, t0, e);
         /* dx of a tick needs dc of the K-1 after it, which are 0 after the chunk */
-#pragma unroll 4
-        for (int64_t t = t0; t < t1 + K - 1; t++) {
-            float d = 0.0f;
-            if (t < a.n_time) {
-                conv_push<K>(window, x[t * a.ld_x + e]);
-                d = conv_dc(du[t * a.inner + e], conv_sum<K>(taps, window, bias));
-            }
-            conv_push<K>(dc, d);
-            if (t < t1) {
-                dbias += d;
+        constexpr int ahead = conv_ahead<K>::n;
+        for (int some = 0; some < n + K - 1; some += ahead) {
+            float next_x[ahead], next_du[ahead];
 #pragma unroll
-                for (int k = 0; k < K; k++)
-                    dw[k] += d * window[k];
+            for (int i = 0; i < ahead; i++) {
+                const bool live = some + i < left;
+                next_x[i] = live ? from[(some + i) * a.ld_x] : 0.0f;
+                next_du[i] = live ? du[(int64_t)(some + i) * a.inner] : 0.0f;
             }
-            if (t - (K - 1) >= t0) {
-                float sum = 0.0f;
 #pragma unroll
-                for (int k = 0; k < K; k++)
-                    sum += taps[k] * dc[K - 1 - k];
-                dx[(t - (K - 1)) * a.ld_dx + e] = sum;
+            for (int i = 0; i < ahead; i++) {
+                const int t = some + i, before = t - (K - 1);
+                conv_push<K>(window, next_x[i]);
+                const float d = conv_dc(next_du[i], conv_sum<K>(taps, window, bias));
+                conv_push<K>(dc, d);
+                if (t < n) {
+                    dbias += d;
+#pragma unroll
+                    for (int k = 0; k < K; k++)
+                        dw[k] += d * window[k];
+                }
+                if (before >= 0 && before < n) {
+                    float sum = 0.0f;
+#pragma unroll
+                    for (int k = 0; k < K; k++)
+                        sum += taps[k] * dc[K - 1 - k];
+                    dx[before * a.ld_dx] = sum;
+                }
             }
         }
     }
@@ -219,9 +250,11 @@ static __global__ void __launch_bounds__(ENTRY_THREADS)
             dstate[j] = j >= a.n_time ? dstate[j - a.n_time] : 0.0f;
         for (int t = 0; t < n; t++) {
             float c = a.bias[e];
+#pragma unroll 1
             for (int k = 0; k < a.n_taps; k++)
                 c += w[k] * conv_input(x, a.ld_x, state, keep, t - keep + k, e);
             const float dc = conv_dc(du[(int64_t)t * a.inner + e], c);
+#pragma unroll 1
             for (int j = t; j < keep; j++)
                 dstate[j] += w[j - t] * dc;
         }
