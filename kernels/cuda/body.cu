@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/blas.cu"
 #include "kernels/cuda/reduce.cu"
+#include "kernels/cuda/narrow.cu"
 #include "kernels/cuda/linear.cu"
 #include "kernels/cuda/norm.cu"
 #include "kernels/cuda/activation.cu"

@@ -147,6 +147,8 @@ static void op_linear(struct backend *be, const struct linear_args *a)
         cuda_launched(cuda, "linear, one tick");
         return;
     }
+    if (narrow_linear(cuda, a, n_rows))
+        return;
     /* y that is its own only addend already holds what is added */
     bool add = a->bias || a->add0 || a->add1;
     bool in_place = !a->bias && (a->add0 == a->y) != (a->add1 == a->y) && (!a->add0 || !a->add1);
@@ -187,7 +189,8 @@ static size_t linear_parts_workspace(int64_t n_rows, int64_t n_in, int64_t n_out
 {
     int64_t slices = cuda_min(slices_max(n_in, n_out), cuda_blocks(n_rows, SLICE_ROWS));
     int64_t floats = cuda_max(slices * n_in * n_out, columns_size(1, n_rows, n_out));
-    int64_t bytes = floats * (int64_t)sizeof(float);
+    int64_t bytes =
+        cuda_max(floats * (int64_t)sizeof(float), (int64_t)narrow_workspace(n_rows, n_in, n_out));
     return (size_t)cuda_blocks(bytes, 256) * 256;
 }
 
@@ -232,12 +235,10 @@ static void linear_dw(struct cuda_backend *cuda, const struct linear_backward_ar
     partials_add(cuda, a->dw, parts, size, whole + (rest > 0), size);
 }
 
-static void op_linear_backward(struct backend *be, const struct linear_backward_args *a)
+/* dx and dw. */
+static void linear_products_backward(struct cuda_backend *cuda,
+                                     const struct linear_backward_args *a, int64_t n_rows)
 {
-    struct cuda_backend *cuda = cuda_of(be);
-    int64_t n_rows = a->n_batch * a->n_time;
-    if (n_rows == 0)
-        return;
     char *scratch = reinterpret_cast<char *>(
         cuda_scratch(cuda, linear_backward_workspace(cuda, n_rows, a->n_in, a->n_out)));
     scratch += linear_parts_workspace(n_rows, a->n_in, a->n_out);
@@ -257,6 +258,16 @@ static void op_linear_backward(struct backend *be, const struct linear_backward_
     }
     if (a->dw)
         linear_dw(cuda, a, n_rows, dy, factor_of(cuda, a->x, n_rows, a->n_in, a->ld_x, &scratch));
+}
+
+static void op_linear_backward(struct backend *be, const struct linear_backward_args *a)
+{
+    struct cuda_backend *cuda = cuda_of(be);
+    int64_t n_rows = a->n_batch * a->n_time;
+    if (n_rows == 0)
+        return;
+    if (!narrow_backward(cuda, a, n_rows))
+        linear_products_backward(cuda, a, n_rows);
     if (a->dbias) {
         struct columns sums = {};
         sums.parts = cuda_scratch(cuda, linear_parts_workspace(n_rows, a->n_in, a->n_out));
