@@ -94,7 +94,7 @@ static __global__ void __launch_bounds__(WARP *ROW_WARPS) norm_kernel(struct nor
 /* With x' = x r: dx = r (dy w - x' mean(dy w x')), and what is added to it. The block's row of
    parts: dw = sum dy x' over its rows, of each group of lanes and then over these, in order. */
 template <int Wide, int Lanes>
-static __global__ void __launch_bounds__(WARP *ROW_WARPS, 5)
+static __global__ void __launch_bounds__(WARP *ROW_WARPS, 4)
     norm_backward_kernel(struct norm_backward_args a, float *parts, int64_t rows)
 {
     GPU_SMEM(float, sums); /* (norm_rows, width) */
