@@ -14,13 +14,6 @@ enum {
     CONV_BACK_RUNS = 8, /* of a block, summed there */
 };
 
-static constexpr float CONV_LOG2E = 1.44269504f;
-
-CUDA_DEV float conv_sigmoid(float x)
-{
-    return gpu_rcp(1.0f + gpu_exp2(-x * CONV_LOG2E));
-}
-
 /* Input t of a stream, from before the chunk if t < 0; 0 before the state. */
 CUDA_DEV float conv_input(const float *x, int64_t ld_x, const float *state, int keep, int64_t t,
                           int e)
@@ -96,7 +89,7 @@ static __global__ void __launch_bounds__(ENTRY_THREADS, K <= 4 ? 4 : 1)
                 conv_push<K>(window, next[i]);
                 const float c = conv_sum<K>(taps, window, bias);
                 if (some + i < n)
-                    *to = c * conv_sigmoid(c);
+                    *to = c * cuda_sigmoid(c);
             }
         }
     }
@@ -143,7 +136,7 @@ static void op_conv_silu(struct backend *be, const struct conv_args *a)
 /* The gradient of the sum c. */
 CUDA_DEV float conv_dc(float du, float c)
 {
-    const float s = conv_sigmoid(c);
+    const float s = cuda_sigmoid(c);
     return du * (s + c * s * (1.0f - s));
 }
 

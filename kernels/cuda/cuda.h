@@ -60,6 +60,14 @@ static inline float *cuda_scratch(struct cuda_backend *cuda, size_t bytes)
     return reinterpret_cast<float *>(cuda->scratch);
 }
 
+static constexpr float CUDA_LOG2E = 1.44269504f;
+
+/* 1/(1 + e^-x), by the quick instructions. */
+GPU_DEV float cuda_sigmoid(float x)
+{
+    return gpu_rcp(1.0f + gpu_exp2(-x * CUDA_LOG2E));
+}
+
 /* Sizes that belong to a result's order of sums. */
 enum {
     CUDA_SCAN_CHUNK = 32,  /* ticks between kept states */

@@ -99,7 +99,7 @@ CUDA_DEV void decode_conv_gate_fast(const struct decode_block &c, const struct d
             const float mixed =
                 bias + taps.x * ring.x + taps.y * ring.y + taps.z * ring.z + taps.w * now;
             float v = is_x ? mixed : now;
-            v *= decode_sigmoid(v);
+            v *= cuda_sigmoid(v);
             *at = v;
             if (is_x) {
                 *own = make_float4(ring.y, ring.z, now, 0.0f);

@@ -4,12 +4,7 @@
 
 #include "kernels/cuda/decode_product.h"
 
-static constexpr float DECODE_LOG2E = 1.44269504f, DECODE_LN2 = 0.693147181f;
-
-CUDA_DEV float decode_sigmoid(float x)
-{
-    return gpu_rcp(1.0f + gpu_exp2(-DECODE_LOG2E * x));
-}
+static constexpr float DECODE_LN2 = 0.693147181f;
 
 CUDA_DEV float decode_gelu(float x)
 {
@@ -19,7 +14,7 @@ CUDA_DEV float decode_gelu(float x)
 /* Small ones by a series: 1 + e^x would round them. */
 CUDA_DEV float decode_softplus(float x)
 {
-    const float y = gpu_exp2(DECODE_LOG2E * x);
+    const float y = gpu_exp2(CUDA_LOG2E * x);
     const float series = y * (1.0f - y * (0.5f - y * (0.333333333f - y * 0.25f)));
     const float whole = DECODE_LN2 * gpu_log2(1.0f + y);
     return x > 20.0f ? x : y < 0.03f ? series : whole;
@@ -93,7 +88,7 @@ CUDA_DEV void decode_conv_gate(const struct decode_block &c, const struct decode
             } else if (is_x) {
                 v = decode_conv(vectors + s.conv + channel * s.n_taps, bias, s.n_taps, own, now);
             }
-            v *= decode_sigmoid(v);
+            v *= cuda_sigmoid(v);
             *at = v;
             if (is_x)
                 c.own[row * c.a->shared.ld_own + decode_place(local)] = decode_half(v);

@@ -148,8 +148,8 @@ CUDA_DEV void decode_value(const struct decode_block &c, const struct decode_ste
             if (s.kind != DECODE_MIXER)
                 sum += c.a->vectors[s.out_bias + h];
             if (s.kind == DECODE_S4D)
-                sum *= decode_sigmoid(decode_total(c, s.warps, row, s.width + h, n_out) +
-                                      c.a->vectors[s.out_bias + s.width + h]);
+                sum *= cuda_sigmoid(decode_total(c, s.warps, row, s.width + h, n_out) +
+                                    c.a->vectors[s.out_bias + s.width + h]);
             v = decode_skip(c, s, row, h, sum + v);
         }
         decode_settle(c, s, row, h, v);

@@ -99,7 +99,7 @@ static __global__ void __launch_bounds__(SCAN_THREADS, K::is_complex ? 3 : 4)
 #pragma unroll
             for (int j = 0; j < batch; j++) {
                 const int i = (int)threadIdx.x + (first + j) * SCAN_THREADS, t = i / K::channels;
-                const float gate = a.z ? z[j] * scan_sigmoid(z[j]) : 1.0f;
+                const float gate = a.z ? z[j] * cuda_sigmoid(z[j]) : 1.0f;
                 if (e < a.inner && t < n)
                     a.y[(row + t) * a.inner + e] = (s[i] + d * u[i]) * gate;
             }

@@ -212,8 +212,8 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
             if constexpr (Back) {
                 if (a.z) {
                     const float2 z = pair_pick(stage, 2, t);
-                    in[0] *= z.x * scan_sigmoid(z.x);
-                    in[1] *= z.y * scan_sigmoid(z.y);
+                    in[0] *= z.x * cuda_sigmoid(z.x);
+                    in[1] *= z.y * cuda_sigmoid(z.y);
                 }
             } else {
                 in[0] *= dt[0];
@@ -319,8 +319,8 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
             }
             if (a.z) {
                 const float2 z = pair_pick(stage, 2, t);
-                out[0] *= z.x * scan_sigmoid(z.x);
-                out[1] *= z.y * scan_sigmoid(z.y);
+                out[0] *= z.x * cuda_sigmoid(z.x);
+                out[1] *= z.y * cuda_sigmoid(z.y);
             }
             if (whole)
                 *reinterpret_cast<float2 *>(y) = make_float2(out[0], out[1]);

@@ -12,13 +12,11 @@ CUDA_DEV int scan_ticks_of(int64_t left)
     return left < (int64_t)SCAN_TICKS ? (int)left : (int)SCAN_TICKS;
 }
 
-static constexpr float SCAN_LOG2E = 1.44269504f;
-
 /* ln(1 + e^x), to 1e-7 of itself: of e = e^-|x| <= 1, ln(1 + e)/e is a minimax polynomial. One of
    the slow instructions, of which the decays need so many. */
 CUDA_DEV float scan_softplus(float x)
 {
-    const float e = gpu_exp2(-fabsf(x) * SCAN_LOG2E);
+    const float e = gpu_exp2(-fabsf(x) * CUDA_LOG2E);
     float s = e * 5.232693904e-03f - 2.950523728e-02f;
     s = s * e + 7.822594934e-02f;
     s = s * e - 1.366324557e-01f;
@@ -39,19 +37,14 @@ CUDA_DEV float scan_softplus_slope(float y)
     s = s * y + 1.0f / 6.0f;
     s = s * y - 0.5f;
     s = s * y + 1.0f;
-    return y < 0.5f ? s * y : 1.0f - gpu_exp2(-y * SCAN_LOG2E);
-}
-
-CUDA_DEV float scan_sigmoid(float x)
-{
-    return gpu_rcp(1.0f + gpu_exp2(-x * SCAN_LOG2E));
+    return y < 0.5f ? s * y : 1.0f - gpu_exp2(-y * CUDA_LOG2E);
 }
 
 /* The gate's share of an output's gradient *q, in place; in place of z that of z's, without the
    output. */
 CUDA_DEV void scan_gate(float *q, float *z)
 {
-    const float s = scan_sigmoid(*z), slope = s + *z * s * (1.0f - s), gate = *z * s;
+    const float s = cuda_sigmoid(*z), slope = s + *z * s * (1.0f - s), gate = *z * s;
     *z = *q * slope;
     *q *= gate;
 }
