@@ -142,7 +142,7 @@ assert lines and all(k in lines[0] for k in ("time_s", "level_db", "bits", "unde
 grep -q 'bits a sample.*underruns' err || bad "no status line without a terminal"
 
 # A model that no machine makes in time: refused in one line that says what would do; --anyway warns
-# and plays, --prerender plays to its end (a sanitizer can be too slow even for what is ready).
+# and plays, --prerender plays whole (a sanitizer can be too slow even for what is ready).
 /usr/bin/python3 - "$HISS_PRESETS/digits.safetensors" fast.safetensors <<'PYTHON' || bad "no fast model"
 import json, sys
 data = open(sys.argv[1], "rb").read()
@@ -164,7 +164,9 @@ done
 "$hiss" live ./fast.safetensors --anyway --seconds 0.01 >out 2>err </dev/null || bad "--anyway fails"
 grep -q 'too slow to play as it is made: the buffer lasts 0\.[0-9]* s' err || bad "--anyway does not warn"
 "$hiss" live ./fast.safetensors --prerender 0.1s >out 2>err </dev/null || bad "--prerender fails"
-grep -q '^0.1 s, -' err || bad "what was made before does not play to its end"
+whole='^0.1 s, .* 0 underruns'
+if grep -qE '__(asan|tsan)_init' "$hiss"; then whole='^0.1 s, -'; fi
+grep -q "$whole" err || bad "what was made before does not play whole"
 
 # No device: one line. (Sound cards that this machine has would be found all the same.)
 printf 'pcm.nothing { type hw\n card 99 }\nctl.nothing { type hw\n card 99 }\n' >nothing.conf
