@@ -11,26 +11,27 @@
 #   --lr X             highest learning rate, of all variants (default: the preset's)
 #   --split NAME       of the data, for the bits (default valid)
 #   --backend NAME     cpu (default) or cuda; --threads N of the processor (default 1)
+#   --jobs N           runs at once (default 1), as where small networks share a GPU
 #   --deadline N       seconds: what is not finished by then waits for the next call (exit status 3)
 # Needs bash, coreutils, python3 and python3-numpy. Writes OUT/TABLE.md and OUT/TABLE.json, context a
-# picture besides. Speed of decoding is measured once a variant, after its first run: where the machine
+# picture besides. Speed of decoding is measured once a variant, when no run is left: where the machine
 # was busy then, remove OUT/NAME.decode and call again.
 set -eu
 exec 3>&2
 here=$(cd "$(dirname "$0")" && pwd)
 hiss=${HISS:-build/app/hiss}
 table='' data='' out='' preset='' budget=8M seeds='0 1 2' step='' clip='' lr='' split=valid
-backend=cpu threads=1 deadline=0
+backend=cpu threads=1 jobs=1 deadline=0
 while [ $# -gt 1 ]; do
     case $1 in
     --table | --data | --out | --preset | --budget | --seeds | --step | --clip | --lr | --split | \
-        --backend | --threads | --deadline) printf -v "${1#--}" '%s' "$2" ;;
+        --backend | --threads | --jobs | --deadline) printf -v "${1#--}" '%s' "$2" ;;
     *) break ;;
     esac
     shift 2
 done
 if [ $# -gt 0 ] || [ -z "$data" ] || [ -z "$out" ]; then
-    sed -n 's/^# \{0,1\}//p' "$0" | sed -n 5,14p >&2
+    sed -n 's/^# \{0,1\}//p' "$0" | sed -n 5,15p >&2
     exit 2
 fi
 
@@ -117,15 +118,15 @@ bounded() {
     if [ "$status" -eq 124 ]; then return 1; fi
     if [ "$status" -ne 0 ]; then
         echo "ablation: exit status $status of: $*" >&3
-        tail -n 3 "$folder.out" >&3
+        tail -n 3 "$log" >&3
         exit 1
     fi
 }
 
 # run NAME SEED: trains and evaluates; false where the deadline came before.
 run() {
-    local name=$1 seed=$2 batch result decode
-    folder=$out/$name-$seed result=$out/$name-$seed.json decode=$out/$name.decode
+    local name=$1 seed=$2 batch result folder log
+    folder=$out/$name-$seed result=$out/$name-$seed.json log=$out/$name-$seed.out
     batch=$((step / clip_of[$name]))
     if [ "$batch" -lt 1 ]; then batch=1; fi
     if [ ! -s "$result" ]; then
@@ -141,16 +142,33 @@ run() {
         done
         bounded "$hiss" train "$data" --preset "$preset" --config "$out/$name.ini" --run "$folder" \
             --steps "$steps" --seed "$seed" --backend "$backend" --threads "$threads" "${sets[@]}" \
-            >>"$folder.out" 2>&1 || return 1
+            >>"$log" 2>&1 || return 1
         bounded "$hiss" eval "$folder" "$data" --split "$split" --context "$contexts" --json \
-            --backend "$backend" --threads "$threads" >"$result.part" 2>>"$folder.out" || return 1
+            --backend "$backend" --threads "$threads" >"$result.part" 2>>"$log" || return 1
         mv "$result.part" "$result"
     fi
+}
+
+# decode NAME: the speed of a network of this shape, sample by sample.
+decode() {
+    local decode=$out/$1.decode log=$out/$1.out
     if [ ! -s "$decode" ]; then
-        bounded "$hiss" bench "$folder" --only decode --threads 1 --backend cpu --quick --json \
-            >"$folder.decode" 2>>"$folder.out" || return 1
-        mv "$folder.decode" "$decode"
+        bounded "$hiss" bench "$out/$1.ini" --only decode --threads 1 --backend cpu --quick --json \
+            >"$decode.part" 2>>"$log" || return 1
+        mv "$decode.part" "$decode"
     fi
+}
+
+# ended: waits for one of the runs.
+ended() {
+    local status=0
+    wait -n || status=$?
+    running=$((running - 1))
+    case $status in
+    0) ;;
+    3) unfinished=$((unfinished + 1)) ;;
+    *) failed=$((failed + 1)) ;;
+    esac
 }
 
 case $table in
@@ -167,14 +185,23 @@ fi
 echo "$settings" >"$out/settings"
 report() { "${PYTHON:-python3}" "$here/ablation.py" "$@" --out "$out" --variants "$variants" --seeds "$seeds"; }
 report --check
-unfinished=0
+unfinished=0 failed=0 running=0
 for seed in $seeds; do
     for name in $variants; do
-        run "$name" "$seed" || unfinished=$((unfinished + 1))
+        if [ "$running" -ge "$jobs" ]; then ended; fi
+        (run "$name" "$seed" || exit 3) &
+        running=$((running + 1))
     done
 done
+while [ "$running" -gt 0 ]; do ended; done
+if [ "$unfinished" -eq 0 ] && [ "$failed" -eq 0 ]; then
+    for name in $variants; do
+        decode "$name" || unfinished=$((unfinished + 1))
+    done
+fi
 report
+if [ "$failed" -gt 0 ]; then exit 1; fi
 if [ "$unfinished" -gt 0 ]; then
-    echo "ablation: $unfinished runs wait for the next call" >&2
+    echo "ablation: $unfinished measurements wait for the next call" >&2
     exit 3
 fi
