@@ -123,9 +123,10 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
     snprintf(p->name, sizeof p->name, "on the CPU");
     p->totalGlobalMem = (size_t)shim_settings()->memory_mib << 20;
     p->sharedMemPerBlock = SHARED_UNASKED;
-    p->sharedMemPerBlockOptin = SHARED_MOST;
-    p->sharedMemPerMultiprocessor = SHARED_MOST + 1024;
-    p->major = 9;
+    p->sharedMemPerBlockOptin = shim_shared_most();
+    p->sharedMemPerMultiprocessor = shim_shared_most() + 1024;
+    p->major = shim_settings()->capability / 10;
+    p->minor = shim_settings()->capability % 10;
     p->multiProcessorCount = shim_settings()->sms;
     p->warpSize = LANES;
     p->l2CacheSize = p->persistingL2CacheMaxSize = 32 << 20;
@@ -146,16 +147,16 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
         *value = 1000000;
         return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
-        *value = 9;
+        *value = shim_settings()->capability / 10;
         return cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor:
-        *value = 0;
+        *value = shim_settings()->capability % 10;
         return cudaSuccess;
     case cudaDevAttrCooperativeLaunch:
         *value = 1;
         return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-        *value = SHARED_MOST;
+        *value = shim_shared_most();
         return cudaSuccess;
     }
     return told(cudaErrorInvalidValue);
@@ -223,7 +224,7 @@ cudaError_t shim_set_attribute(const void *kernel, enum cudaFuncAttribute attrib
     device_lock();
     struct attributes *a = &kernels[kernel];
     cudaError_t error = cudaSuccess;
-    if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value > SHARED_MOST)
+    if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value > shim_shared_most())
         error = cudaErrorInvalidValue;
     else if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize)
         a->shared = value > SHARED_UNASKED ? value : SHARED_UNASKED;

@@ -300,6 +300,6 @@ cudaError_t launch_check(const struct shim_launch_config *config, size_t shared_
 int launch_occupancy(int threads, size_t shared)
 {
     const int by_threads = RESIDENT_THREADS / (threads > 0 ? threads : 1);
-    const int by_shared = (int)((SHARED_MOST + 1024) / (shared + 1024));
+    const int by_shared = (int)((shim_shared_most() + 1024) / (shared + 1024));
     return by_threads < by_shared ? by_threads : by_shared;
 }

@@ -17,7 +17,6 @@ int launch_occupancy(int threads, size_t shared);
 
 enum {
     SHARED_UNASKED = 48 << 10, /* bytes, without cudaFuncSetAttribute */
-    SHARED_MOST = 227 << 10,   /* sm_90's */
     THREADS_MOST = 1024,
 };
 

@@ -20,6 +20,7 @@ static struct shim_settings settings_of_environment(void)
     s.resident = number("CUDA_ON_CPU_RESIDENT", 1);
     s.sms = number("CUDA_ON_CPU_SMS", 16);
     s.memory_mib = number("CUDA_ON_CPU_MEMORY_MIB", 8192);
+    s.capability = number("CUDA_ON_CPU_CAPABILITY", 90);
     s.idle_ms = number("CUDA_ON_CPU_IDLE_MS", 5);
     s.stuck_s = number("CUDA_ON_CPU_STUCK_S", 30);
     s.protect = number("CUDA_ON_CPU_PROTECT", 0) != 0;
