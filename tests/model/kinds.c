@@ -9,9 +9,10 @@
 
 #include <cmocka.h>
 
-#define TIER(layers, mixer, state, n, ff)                                                          \
+#define TIER_OF(layers, mixer, state, n, conv, expand, ff)                                         \
     "{\"layers\":" #layers ",\"mixer\":\"" mixer "\",\"state\":\"" state "\",\"d_state\":" #n      \
-    ",\"d_conv\":4,\"mixer_expand\":2,\"ff\":" #ff "}"
+    ",\"d_conv\":" #conv ",\"mixer_expand\":" #expand ",\"ff\":" #ff "}"
+#define TIER(layers, mixer, state, n, ff) TIER_OF(layers, mixer, state, n, 4, 2, ff)
 #define SELECTIVE TIER(2, "selective", "real", 16, 0)
 
 const struct kind kinds[] = {
@@ -31,9 +32,19 @@ const struct kind kinds[] = {
     {"plain, labels, shift 2", "plain", 8, "[2,2,2]", 2, "sinusoidal", "[\"a\",\"b\"]",
      "[" SELECTIVE "," SELECTIVE "," SELECTIVE "," SELECTIVE "]"},
     {"no pools", "unet", 8, "[]", 1, "learned", "[\"a\"]", "[" SELECTIVE "]"},
+    {"many states, few and many taps", "unet", 12, "[2]", 1, "sinusoidal", "[]",
+     "[" TIER_OF(1, "selective", "real", 20, 2, 3, 1) "," TIER_OF(1, "lti", "complex", 17, 7, 1,
+                                                                  0) "]"},
     {"one pool of 8", "unet", 10, "[8]", 1, "learned", "[]", "[" SELECTIVE "," SELECTIVE "]"},
 };
 const int n_kinds = sizeof kinds / sizeof *kinds;
+
+#define ONE_SELECTIVE TIER(1, "selective", "real", 16, 0)
+const struct kind kind_wide = {
+    "wide", "plain",
+    32,     "[2,2,2]",
+    1,      "learned",
+    "[]",   "[" ONE_SELECTIVE "," ONE_SELECTIVE "," ONE_SELECTIVE "," ONE_SELECTIVE "]"};
 
 void kind_config(struct config *c, const struct kind *k)
 {

@@ -17,6 +17,9 @@ struct kind {
 
 extern const struct kind kinds[];
 extern const int n_kinds;
+/* The common mixer at widths of 32 to 256, which engines have code of its own for: too slow for
+   every test. */
+extern const struct kind kind_wide;
 
 /* Builds the configuration; fails the running test if it is refused. */
 void kind_config(struct config *c, const struct kind *k);

@@ -90,37 +90,42 @@ static void check_rounded(struct fixture *f, const float *logits, double least_d
     trace_free(rounded);
 }
 
+static void check_chunk(const struct kind *kind)
+{
+    static const double least_db[PRECISIONS] = {100, 55, 25};
+    static const struct decoder_options plain = {.n_streams = 1, .at_once = true};
+    struct fixture f;
+    fixture_open(&f, kind);
+    f.n_labels = 0; /* of the chunk here too */
+    float *logits = malloc(sizeof(float) * N_TIME * PLAN_CODES);
+    float *state = malloc(sizeof(float) * (size_t)f.net.plan.state_size);
+    chunk_run(&f, f.codes, N_TIME, logits, state);
+    for (int p = 0; p < PRECISIONS; p++) {
+        struct decoder_options o = plain;
+        if (!precision_fits(&f, p))
+            continue;
+        o.precision = (enum precision)p;
+        struct trace *trace = run(&f, o, true, N_TIME);
+        check_precision(f.name, o.precision, compare(logits, trace->logits, N_TIME, PLAN_CODES),
+                        least_db);
+        if (p == PRECISION_FP32 &&
+            !(compare(state, trace->state, 1, (int)f.net.plan.state_size).largest <= 2e-5))
+            fail_msg("%s: another state than the chunk's", f.name);
+        trace_free(trace);
+    }
+    if (!device_asked())
+        check_rounded(&f, logits, least_db[PRECISION_FP16]);
+    free(logits);
+    free(state);
+    fixture_close(&f);
+}
+
 static void test_chunk(void **unused)
 {
     (void)unused;
-    static const double least_db[PRECISIONS] = {100, 55, 25};
-    static const struct decoder_options plain = {.n_streams = 1, .at_once = true};
-    for (int k = 0; k < n_kinds; k++) {
-        struct fixture f;
-        fixture_open(&f, &kinds[k]);
-        f.n_labels = 0; /* of the chunk here too */
-        float *logits = malloc(sizeof(float) * N_TIME * PLAN_CODES);
-        float *state = malloc(sizeof(float) * (size_t)f.net.plan.state_size);
-        chunk_run(&f, f.codes, N_TIME, logits, state);
-        for (int p = 0; p < PRECISIONS; p++) {
-            struct decoder_options o = plain;
-            if (!precision_fits(&f, p))
-                continue;
-            o.precision = (enum precision)p;
-            struct trace *trace = run(&f, o, true, N_TIME);
-            check_precision(f.name, o.precision, compare(logits, trace->logits, N_TIME, PLAN_CODES),
-                            least_db);
-            if (p == PRECISION_FP32 &&
-                !(compare(state, trace->state, 1, (int)f.net.plan.state_size).largest <= 2e-5))
-                fail_msg("%s: another state than the chunk's", f.name);
-            trace_free(trace);
-        }
-        if (!device_asked())
-            check_rounded(&f, logits, least_db[PRECISION_FP16]);
-        free(logits);
-        free(state);
-        fixture_close(&f);
-    }
+    for (int k = 0; k < n_kinds; k++)
+        check_chunk(&kinds[k]);
+    check_chunk(&kind_wide);
 }
 
 /* 4096 teacher-forced samples of the shipped model. */
