@@ -186,8 +186,9 @@ static void engine_print(const struct engine *e, const struct doctor *d)
         printf("  not used %s\n", e->why_not);
         return;
     }
-    printf("  %-8s %.1f us a sample in %s%s, %.2f x real time, %.2f in the slowest %.0f ms\n",
-           d->model, 1e6 / (d->rate * (double)e->speed.mean), d->precision,
+    printf("  %-8s %.1f us a sample in %s, threads %s%s, %.2f x real time, %.2f in the slowest "
+           "%.0f ms\n",
+           d->model, 1e6 / (d->rate * (double)e->speed.mean), d->precision, e->speed.threads,
            e->speed.guided ? ", guided" : "", (double)e->speed.mean, (double)e->speed.worst,
            1e3 * SPEED_PART_S);
     printf("  %s", verdict_of(&e->speed));
@@ -238,11 +239,11 @@ static json_t *engine_json(const struct engine *e, const struct doctor *d)
         json_object_set_new(engine, "why_not", text_json(e->why_not));
     else
         json_object_update_new(
-            engine,
-            json_pack("{s:f, s:f, s:f, s:f, s:b, s:s}", "us_a_sample",
-                      1e6 / (d->rate * (double)e->speed.mean), "x_real_time", (double)e->speed.mean,
-                      "x_real_time_worst", (double)e->speed.worst, "late_ms", stall_ms(&e->speed),
-                      "guided", e->speed.guided, "verdict", verdict_of(&e->speed)));
+            engine, json_pack("{s:f, s:f, s:f, s:f, s:b, s:s, s:s}", "us_a_sample",
+                              1e6 / (d->rate * (double)e->speed.mean), "x_real_time",
+                              (double)e->speed.mean, "x_real_time_worst", (double)e->speed.worst,
+                              "late_ms", stall_ms(&e->speed), "guided", e->speed.guided, "threads",
+                              e->speed.threads, "verdict", verdict_of(&e->speed)));
     return engine;
 }
 

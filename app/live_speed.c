@@ -69,7 +69,9 @@ bool speed_measure(struct live_speed *s, const char *model_path, const char *bac
     if (ok) {
         speed_read(&meter, &s->mean, &s->worst);
         s->alone = work_s > 0 ? (float)(made_s / work_s) : s->mean;
-        s->guided = performance_look(p).guided;
+        struct performance_facts facts = performance_look(p);
+        s->guided = facts.guided;
+        s->threads = facts.threads;
     }
     performance_close(p);
     hiss_model_close(m);

@@ -34,9 +34,10 @@ void speed_read(const struct speed_meter *m, float *mean, float *worst);
 /* How fast a model makes sound here, measured on the very engine that plays, for about `seconds`:
    a performance with this sampling and label. False with error_text. */
 struct live_speed {
-    float mean, worst; /* as speed_read */
-    float alone;       /* the mean, had the processor no other work */
-    bool guided;       /* with the work of guidance */
+    float mean, worst;   /* as speed_read */
+    float alone;         /* the mean, had the processor no other work */
+    bool guided;         /* with the work of guidance */
+    const char *threads; /* as hiss_stream_threads */
 };
 bool speed_measure(struct live_speed *s, const char *model_path, const char *backend, int n_threads,
                    const char *precision, const struct hiss_sampling *sampling, int label,

@@ -141,6 +141,7 @@ struct performance_facts performance_look(const struct performance *p)
                                   .paused = p->pause,
                                   .frozen = p->frozen,
                                   .guided = p->guided,
+                                  .threads = hiss_stream_threads(p->stream),
                                   .rewind_s = history_s(p),
                                   .nats = p->nats};
     for (int i = 1; i <= PERFORMANCE_SLOTS; i++)

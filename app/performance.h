@@ -104,10 +104,11 @@ struct performance_facts {
     int label;       /* as set; in clips it may not be heard yet */
     int label_heard; /* of the clip under way */
     bool mute, paused, frozen;
-    bool guided;    /* guidance other than 1 can be set */
-    unsigned slots; /* bit i: slot i holds a snapshot (bits 1 to PERFORMANCE_SLOTS) */
-    float rewind_s; /* how far back a rewind can go now */
-    double nats;    /* of the last block made, a sample */
+    bool guided;         /* guidance other than 1 can be set */
+    const char *threads; /* as hiss_stream_threads */
+    unsigned slots;      /* bit i: slot i holds a snapshot (bits 1 to PERFORMANCE_SLOTS) */
+    float rewind_s;      /* how far back a rewind can go now */
+    double nats;         /* of the last block made, a sample */
 };
 
 /* Opens it at its beginning. Guided if the sampling's guidance is not 1 and the model has labels

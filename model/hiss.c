@@ -109,6 +109,12 @@ void hiss_stream_close(struct hiss_stream *s)
     free(s);
 }
 
+const char *hiss_stream_threads(const struct hiss_stream *s)
+{
+    return s->decoder ? decode_threads_name(s->model->be->ops->decoder_threads(s->decoder))
+                      : "walk";
+}
+
 bool hiss_stream_set_sampling(struct hiss_stream *s, const struct hiss_sampling *sampling)
 {
     float t = sampling->temperature, p = sampling->top_p, g = sampling->guidance;

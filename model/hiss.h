@@ -86,6 +86,10 @@ bool hiss_stream_prompt(struct hiss_stream *s, const uint8_t *codes, int64_t n);
    unguided, is added to each; may be NULL. */
 bool hiss_stream_generate(struct hiss_stream *s, uint8_t *codes, int64_t n, double *nats);
 
+/* How the next samples are made, as hiss_model_set_decode names it: of "auto", what it has become;
+   "walk": operation by operation, where there is no engine for what was asked. */
+const char *hiss_stream_threads(const struct hiss_stream *s);
+
 /* Samples heard and made since the beginning (or restart). */
 int64_t hiss_stream_position(const struct hiss_stream *s);
 

@@ -77,6 +77,7 @@ assert 0.01 < f["./micro.ini: training"]["device"]["MiB"] < 1000
 doctor = json.load(open("doctor.json"))
 assert [e["backend"] for e in doctor["engines"]] == ["cpu", "cuda"]
 assert all(e["measured"] and e["x_real_time"] > 0 for e in doctor["engines"])
+assert all(e["threads"] in ("one", "pipeline") for e in doctor["engines"])
 assert all(e["verdict"].startswith("live playback would") for e in doctor["engines"])
 g = doctor["gpu"]
 assert g["usable"] and g["device"] == "on the CPU" and g["capability"] == 9.0, g

@@ -500,7 +500,7 @@ works presets && says '^  tiny +[a-z]' out && says '^  digits ' out
 # --- doctor ---------------------------------------------------------------------------------------
 works doctor ./a --threads 1
 for part in processor memory GPU libraries 'engine +cpu.*auto'; do says "^$part " out; done
-says '^  ./a +[0-9.]+ us a sample in fp16, .* x real time' out && says 'live playback would (not )?hold' out
+says '^  ./a +[0-9.]+ us a sample in fp16, threads one.* x real time' out && says 'live playback would (not )?hold' out
 works doctor ./a --threads 1 --precision int8 --json
 /usr/bin/python3 - out <<'PYTHON' || bad "doctor --json is not as said"
 import json, sys
