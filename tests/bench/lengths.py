@@ -10,6 +10,7 @@ table. Exit 1 if a median lies farther than 10 % from the middle of its row.
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -76,26 +77,34 @@ def table(rows):
     return flat
 
 
+def step_of(most):
+    """Between lines of the grid: 1, 2 or 5 times a power of ten, about five of them."""
+    power = 10 ** math.floor(math.log10(most / 5))
+    return next(m * power for m in (1, 2, 5, 10) if m * power >= most / 5)
+
+
 def panel(rows, key, left, title, spread):
     """One plot: lengths to the right, values up, from 0."""
     width, height, top = 380, 260, 50
     bits = sorted({r["bits"] for r in rows})
-    most = 1.1 * max(r[key + "_most" if spread else key] for r in rows) or 1
+    most = max(r[key + "_most" if spread else key] for r in rows)
+    step = step_of(most) if most > 0 else 1
+    n_steps = max(1, math.ceil(most / step))
+    most = n_steps * step
     x = {b: left + 30 + i * (width - 60) / max(1, len(bits) - 1) for i, b in enumerate(bits)}
 
     def y(v):
         return top + height - v / most * height
     out = [f'<text x="{left}" y="{top - 22}" font-weight="bold">{title}</text>']
-    for i in range(6):
-        v = most * i / 5
+    for v in (i * step for i in range(n_steps + 1)):
         out.append(f'<line x1="{left}" x2="{left + width}" y1="{y(v):.1f}" y2="{y(v):.1f}" '
                    f'stroke="#ddd"/><text x="{left - 6}" y="{y(v) + 4:.1f}" '
-                   f'text-anchor="end">{v:.3g}</text>')
+                   f'text-anchor="end">{v:g}</text>')
     for b in bits:
         out.append(f'<text x="{x[b]:.1f}" y="{top + height + 18}" text-anchor="middle">2'
                    f'<tspan dy="-5" font-size="9">{b}</tspan></text>')
     out.append(f'<text x="{left + width / 2}" y="{top + height + 38}" text-anchor="middle">'
-               'samples</text>')
+               'samples in a clip, prompt or take</text>')
     for w in WORKS:
         line = of(rows, w)
         out.append(f'<polyline fill="none" stroke="{COLOURS[w]}" stroke-width="2" points="' +
@@ -114,8 +123,8 @@ def picture(path, rows):
     parts = ['<svg xmlns="http://www.w3.org/2000/svg" width="960" height="400" '
              'font-family="sans-serif" font-size="12"><rect width="960" height="400" '
              'fill="white"/>']
-    parts += panel(rows, "us", 70, "time, µs a sample (bars: least to most)", True)
-    parts += panel(rows, "bytes", 550, "memory that grows, bytes a sample", False)
+    parts += panel(rows, "us", 70, "time, µs a sample: medians, least to most", True)
+    parts += panel(rows, "bytes", 550, "memory above that of 64 samples, bytes a sample", False)
     for i, w in enumerate(WORKS):
         parts.append(f'<rect x="{70 + 200 * i}" y="372" width="14" height="4" fill="{COLOURS[w]}"/>'
                      f'<text x="{90 + 200 * i}" y="378">{NAMES[w]}</text>')
