@@ -27,8 +27,8 @@ static void scan_backward_run(void *arg, int64_t times)
         op->be->ops->scan_backward(op->be, &op->args);
 }
 
-/* States begin at 0, as a clip's. From anything else what no input feeds, as the imaginary part of a
-   new model's first mode, decays into numbers too small to be normal, which take a processor ten
+/* States begin at 0, as a clip's. From anything else what no input feeds, as the imaginary part of
+   a new model's first mode, decays into numbers too small to be normal, which take a processor ten
    times as long, and which no network has. */
 static float *scan_states(struct bench_memory *m, int64_t n)
 {

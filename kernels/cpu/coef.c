@@ -8,7 +8,7 @@
 #include <math.h>
 
 static const double COEF_LOG2E = 1.4426950408889634;
-static const double COEF_QUARTERS = 0.63661977236758134; /* quarter turns a radian */
+static const double COEF_HALVES = 0.31830988618379067; /* half turns a radian */
 
 static int64_t op_coef_size(const struct layer *layer)
 {
@@ -107,7 +107,7 @@ static void op_coef(struct backend *be, const struct coef_args *a)
             if (a->mixer == MIXER_SELECTIVE) {
                 a->coef[coef_at(a, e, n, 0)] = (float)(creal(pole) * COEF_LOG2E);
                 if (a->complex_state)
-                    a->coef[coef_at(a, e, n, 1)] = (float)(cimag(pole) * COEF_QUARTERS);
+                    a->coef[coef_at(a, e, n, 1)] = (float)(cimag(pole) * COEF_HALVES);
                 continue;
             }
             double dt = coef_dt(a, e);
@@ -136,7 +136,7 @@ static void op_coef_backward(struct backend *be, const struct coef_args *a)
             int64_t i = (int64_t)e * a->n_state + n;
             if (a->mixer == MIXER_SELECTIVE) {
                 double re = a->dcoef[coef_at(a, e, n, 0)] * COEF_LOG2E;
-                double im = a->complex_state ? a->dcoef[coef_at(a, e, n, 1)] * COEF_QUARTERS : 0.0;
+                double im = a->complex_state ? a->dcoef[coef_at(a, e, n, 1)] * COEF_HALVES : 0.0;
                 coef_pole_backward(a, i, coef_complex(re, im));
                 continue;
             }

@@ -6,7 +6,7 @@
  *
  * State and coefficients are tiles (tile.h). A complex number takes two rows, re then im. Rows of
  * coef, a state n:
- *   selective   A log2(e)                       complex: Re A log2(e), Im A 2/pi (quarter turns)
+ *   selective   A log2(e)                       complex: Re A log2(e), Im A / pi (half turns)
  *   static      decay, input, output            complex: re, im of each
  */
 #ifndef HISS_KERNELS_CPU_SCAN_H
@@ -106,11 +106,8 @@ V_INLINE void scan_states_complex(struct scan_kind k, bool keep, int n, int coun
         for (int j = 0; j < count; j++)
             size[j] = dt * vload(coef + at + 2 * j * V_LANES);
         vexp2_decays(size, count);
-        for (int j = 0; j < count; j++) {
-            vsincos_quarter(dt * vload(coef + at + (2 * j + 1) * V_LANES), &ai[j], &ar[j]);
-            ar[j] *= size[j];
-            ai[j] *= size[j];
-        }
+        for (int j = 0; j < count; j++)
+            vturn(size[j], dt * vload(coef + at + (2 * j + 1) * V_LANES), &ar[j], &ai[j]);
     }
     for (int j = 0; j < count; j++) {
         const int i = at + 2 * j * V_LANES, m = n + j;

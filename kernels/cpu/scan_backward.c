@@ -226,9 +226,9 @@ static void scan_add_sums(const struct scan_backward_job *job, int coef_rows)
             for (int b = 0; b < f->n_batch; b++)
                 sum += vload(sums + b * stream + r * V_LANES);
             if (r < coef_rows) {
-                /* the tick's exponent is in units of ln 2 and quarter turns */
+                /* the tick's exponent is in units of ln 2 and half turns */
                 float unit = !selective                  ? 1.0f
-                             : f->complex_state && r % 2 ? SCAN_QUARTER
+                             : f->complex_state && r % 2 ? SCAN_HALF_TURN
                                                          : SCAN_LN2;
                 scan_accumulate(a->dcoef + (int64_t)e * coef_rows + r * V_LANES, sum * unit);
             } else {

@@ -14,7 +14,12 @@
 #include "kernels/cpu/scan.h"
 
 static const float SCAN_LN2 = 0.693147181f;
-static const float SCAN_QUARTER = 1.57079633f; /* radians */
+static const float SCAN_HALF_TURN = 3.14159265f; /* radians */
+
+enum {
+    SCAN_BACK = V_LANES,             /* real states taken together: a row of their sums */
+    SCAN_BACK_COMPLEX = V_LANES / 2, /* complex ones: two half rows */
+};
 
 /* A thread's scratch, one allocation. */
 struct scan_space {
@@ -31,6 +36,17 @@ V_INLINE void scan_add_row(float *row, const vf lanes[8], int count, bool add)
         vstore(row, add ? vload(row) + sum : sum);
     else
         vstore_n(row, add ? vload_n(row, count) + sum : sum, count);
+}
+
+/* The same of rows that take count <= 4 sums each: lanes 0.. to the one, lanes 4.. to the other. */
+V_INLINE void scan_add_halves(float *first, float *second, const vf lanes[8], int count, bool add)
+{
+    float sums[8];
+    vstore(sums, vsum_rows(lanes));
+    for (int j = 0; j < count; j++) {
+        first[j] = add ? first[j] + sums[j] : sums[j];
+        second[j] = add ? second[j] + sums[SCAN_BACK_COMPLEX + j] : sums[SCAN_BACK_COMPLEX + j];
+    }
 }
 
 V_INLINE void scan_accumulate(float *sum, vf v)
@@ -71,14 +87,16 @@ V_INLINE void scan_reverse_real(struct scan_kind k, struct scan_tick *tick, floa
     scan_add_row(drow + k.n_state + n, dc, count, add);
 }
 
+/* As scan_reverse_real: a tick's sums have re in the first four rows of lanes, im in the others. */
 V_INLINE void scan_reverse_complex(struct scan_kind k, struct scan_tick *tick, float *g, float *sum,
                                    float *drow, bool add, const float *h, const float *h_now,
                                    const float *decay, const float *coef, const float *bc, vf q,
                                    vf dt, vf in, int n, int count)
 {
-    vf dbr[8] = {{0}}, dbi[8] = {{0}}, dcr[8] = {{0}}, dci[8] = {{0}};
+    vf db[8] = {{0}}, dc[8] = {{0}};
     const int n_state = k.n_state;
     q = 2.0f * q;
+#pragma GCC unroll 4
     for (int j = 0; j < count; j++) {
         const int at = (n + j) * 2 * V_LANES;
         vf nr = vload(h_now + at), ni = vload(h_now + at + V_LANES);
@@ -86,10 +104,10 @@ V_INLINE void scan_reverse_complex(struct scan_kind k, struct scan_tick *tick, f
         vf gr = vload(g + at), gi = vload(g + at + V_LANES);
         gr += q * bc[2 * n_state + n + j];
         gi -= q * bc[3 * n_state + n + j];
-        dcr[j] = q * nr;
-        dci[j] = -q * ni;
-        dbr[j] = gr * in;
-        dbi[j] = gi * in;
+        dc[j] = q * nr;
+        dc[SCAN_BACK_COMPLEX + j] = -q * ni;
+        db[j] = gr * in;
+        db[SCAN_BACK_COMPLEX + j] = gi * in;
         tick->input += gr * bc[n + j] + gi * bc[n_state + n + j];
         vf ar = vload(decay + at), ai = vload(decay + at + V_LANES);
         vf br = ar * gr + ai * gi, bi = ar * gi - ai * gr;
@@ -101,10 +119,8 @@ V_INLINE void scan_reverse_complex(struct scan_kind k, struct scan_tick *tick, f
         scan_accumulate(sum + at, wr * dt);
         scan_accumulate(sum + at + V_LANES, wi * dt);
     }
-    scan_add_row(drow + n, dbr, count, add);
-    scan_add_row(drow + n_state + n, dbi, count, add);
-    scan_add_row(drow + 2 * n_state + n, dcr, count, add);
-    scan_add_row(drow + 3 * n_state + n, dci, count, add);
+    scan_add_halves(drow + n, drow + n_state + n, db, count, add);
+    scan_add_halves(drow + 2 * n_state + n, drow + 3 * n_state + n, dc, count, add);
 }
 
 V_INLINE void scan_reverse(struct scan_kind k, struct scan_tick *tick, float *g, float *sum,
@@ -147,6 +163,7 @@ V_INLINE void scan_march_back(struct scan_kind k, struct scan_chunk *c, struct s
 {
     const int state = scan_state_rows(k.is_complex, k.n_state) * V_LANES;
     const int coef_rows = scan_coef_rows(k.selective, k.is_complex, k.n_state);
+    const int abreast = k.is_complex ? SCAN_BACK_COMPLEX : SCAN_BACK;
     vf dd = {0}, dbias = {0};
     memset(s.sum, 0, (size_t)coef_rows * V_LANES * sizeof(float));
     for (int t = c->n_time - 1; t >= 0; t--) {
@@ -159,14 +176,14 @@ V_INLINE void scan_march_back(struct scan_kind k, struct scan_chunk *c, struct s
         vf delta = vload(c->dt.x + at), in = delta * x;
         struct scan_tick tick = {{0}};
         int n = 0;
-        for (; n + V_LANES <= k.n_state; n += V_LANES)
+        for (; n + abreast <= k.n_state; n += abreast)
             scan_reverse(k, &tick, g, s.sum, dbc, add, h, h + state, decay, coef, bc, q, delta, in,
-                         n, V_LANES);
+                         n, abreast);
         if (n < k.n_state)
             scan_reverse(k, &tick, g, s.sum, dbc, add, h, h + state, decay, coef, bc, q, delta, in,
                          n, k.n_state - n);
         dd += q * x;
-        vf ddt = tick.input * x + tick.pole * SCAN_LN2 + tick.turn * SCAN_QUARTER;
+        vf ddt = tick.input * x + tick.pole * SCAN_LN2 + tick.turn * SCAN_HALF_TURN;
         vf draw = ddt * vload(c->raw.x + at);
         vstore(c->raw.x + at, draw);
         vstore(c->u.x + at, tick.input * delta + d * q);

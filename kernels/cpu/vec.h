@@ -245,26 +245,24 @@ V_INLINE vf vsilu_slope(vf x, vf s)
     return s + x * s * (1.0f - s);
 }
 
-/* Sine and cosine of q quarter turns (q = angle 2/pi), |q| < 2^22, 1e-7 absolute: in this unit
-   nothing is lost by taking whole turns off. */
-V_INLINE void vsincos_quarter(vf q, vf *sine, vf *cosine)
+/* size e^(i pi q), |q| < 2^22, 1.5e-7 of size: in half turns nothing is lost by taking whole ones
+   off, and half a turn over is but a sign. Minimax polynomials over a quarter turn each way. */
+V_INLINE void vturn(vf size, vf q, vf *re, vf *im)
 {
     vf shifted = q + V_ROUND;
     vf f = q - (shifted - V_ROUND);
     vf z = f * f;
-    vf s = z * -4.602176996e-03f + 7.968022807e-02f;
-    s = s * z - 6.459634786e-01f;
-    s = (s * z + 1.570796322f) * f;
-    vf c = z * 9.040217080e-04f - 2.086028853e-02f;
-    c = c * z + 2.536692440e-01f;
-    c = c * z - 1.233700543f;
-    c = c * z + 1.0f;
-    vu quadrant = (vu)shifted;
-    vi odd = -(vi)(quadrant & 1u);
-    vu sign_s = (quadrant & 2u) << 30;
-    vu sign_c = ((quadrant + 1u) & 2u) << 30;
-    *sine = (vf)((vu)vselect(odd, c, s) ^ sign_s);
-    *cosine = (vf)((vu)vselect(odd, s, c) ^ sign_c);
+    vf s = z * 7.722012679e-02f - 5.980451730e-01f;
+    vf c = z * -2.442069938e-02f + 2.349539253e-01f;
+    size = (vf)((vu)size ^ (vu)shifted << 31);
+    s = s * z + 2.550031377f;
+    c = c * z - 1.335216105f;
+    s = s * z - 5.167706879f;
+    c = c * z + 4.058709600f;
+    s = s * z + 3.141592580f;
+    c = c * z - 4.934802156f;
+    *im = s * f * size;
+    *re = (c * z + 1.0f) * size;
 }
 
 #endif

@@ -118,15 +118,18 @@ static void test_accuracy(void **state)
     sweep("silu", fast_silu, exact_silu, (struct range){-80, 30}, 2.6);
 }
 
-static void test_sincos(void **state)
+static void test_turn(void **state)
 {
     for (int i = -STEPS; i < STEPS; i++) {
-        float q = (float)(i * 0.0486); /* to 12740 quarter turns, 20000 radians */
-        vf s, c;
-        vsincos_quarter(vset(q), &s, &c);
-        assert_true(fabs(s[5] - sin(q * M_PI_2)) < 2e-7);
-        assert_true(fabs(c[5] - cos(q * M_PI_2)) < 2e-7);
+        float q = (float)(i * 0.0243); /* to 6370 half turns, 20000 radians */
+        vf re, im;
+        vturn(vset(1.0f), vset(q), &re, &im);
+        assert_true(fabs(re[5] - cos(q * M_PI)) < 2e-7);
+        assert_true(fabs(im[5] - sin(q * M_PI)) < 2e-7);
     }
+    vf re, im;
+    vturn(vset(3.0f), vset(0.0f), &re, &im); /* no turn keeps the size */
+    assert_true(re[0] == 3 && im[0] == 0);
 }
 
 static void test_edges(void **state)
@@ -158,7 +161,7 @@ int main(void)
         return 77; /* meson: skipped */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accuracy),
-        cmocka_unit_test(test_sincos),
+        cmocka_unit_test(test_turn),
         cmocka_unit_test(test_edges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
