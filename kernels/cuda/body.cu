@@ -18,6 +18,7 @@
 #include "kernels/cuda/loss.cu"
 #include "kernels/cuda/sample.cu"
 #include "kernels/cuda/decode_pack.cu"
+#include "kernels/cuda/decode_runs.cu"
 #include "kernels/cuda/decode_state.cu"
 #include "kernels/cuda/decode_live.cu"
 #include "kernels/cuda/decode_open.cu"

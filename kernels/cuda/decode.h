@@ -36,6 +36,8 @@ enum {
     DECODE_CODES = 32,   /* samples whose codes are written at once */
     DECODE_DEPTH = 8,    /* fragments of a tile: a power of two to here, then a multiple */
     DECODE_DEPTH_IN = 4, /* of a step's first product at least */
+    DECODE_CHUNK = 4, /* fragments of a tape that are asked for at once */
+    DECODE_RING = 5,  /* chunks of a tape on their way to a warp: no more than the least layer has */
     /* fragments a warp has on their way for a step's products */
     DECODE_AHEAD_IN = 8,
     DECODE_AHEAD_MID = 4,
@@ -74,14 +76,18 @@ struct decode_product {
 /* Offsets of vectors are in floats. */
 struct decode_step {
     int kind;            /* enum decode_kind */
-    int next;            /* the next step of the tick that has products; -1: there is none */
+    int next;            /* as first_product, the next of the tick; -1: there is none */
     int width, width_in; /* rounded up to tiles */
     int true_width;      /* mean square is over so many */
     int unit;            /* ceil(2^24 / width): rows of entries without a division */
     int skip;            /* the slot whose value is added; -1: none */
     int keep;            /* the slot that takes this step's value; -1: none */
     struct decode_product in, mid, out;
-    int fast;     /* the width, if the step is one that decode_fast.h does; else 0 */
+    /* mixers that decode_fast.h does */
+    int fast;         /* the width; else 0 */
+    int run;          /* of the first of a run: steps of it; else 0 */
+    int next_run;     /* the first step of the next run of the tick; -1: there is none */
+    int tape, tape_n; /* of a run: the first fragment of warp 0's tape, fragments a warp */
     int n_out;    /* of the first product; not a mixer's */
     int channels; /* of a warp: whole tiles */
     int warps;    /* that have channels */
@@ -104,7 +110,8 @@ struct decode_step {
 
 struct decode_tier {
     int first, n;      /* steps of a tick */
-    int first_product; /* the first that has products */
+    int first_product; /* the first that has products, decode_fast.h's apart */
+    int first_run;     /* -1: there is none */
     int pool;          /* ticks to a tick of the next tier; 0: there is none */
     unsigned rate;     /* samples a tick */
 };
@@ -123,6 +130,7 @@ struct decode_shared {
     int codes;  /* (rows, DECODE_CODES) made, then (rows) inputs and labels as int */
     int board;
     int steps;
+    int tape;   /* (warps, DECODE_RING, DECODE_CHUNK) fragments */
     int size;
     int ld_x, ld_half, ld_raw, ld_own, ld_keep;
 };

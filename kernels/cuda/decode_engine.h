@@ -10,7 +10,6 @@ enum {
     DECODE_QUANTUM_FULL = 64, /* with logits */
     DECODE_SHORT = 256,       /* samples of a call after which a launch stays for the next */
     DECODE_PERIOD = 12,       /* a multiple of every number of frames */
-    DECODE_BEYOND = 4096,     /* fragments */
     DECODE_HALVES = 2,        /* of the ring of codes: a launch fills one while the other is read */
 };
 

@@ -1,12 +1,16 @@
 /*
  * The common mixer of the decode engine: selective, 16 real states, 4 taps, twice as wide inside,
  * of a width known to the compiler. What decode_work (decode_step.h) does, without a branch or an
- * address to be found out between one barrier and the next.
+ * address to be found out between one barrier and the next, and weights from a tape (decode_tape.h).
+ *
+ * A layer's tape, for each warp: in_proj; for each tile of 16 inner channels a chunk of what its
+ * convolution and x_proj need; for each tile one of dt_proj and A; out_proj. decode_runs.cu packs it.
  */
 #ifndef HISS_KERNELS_CUDA_DECODE_FAST_H
 #define HISS_KERNELS_CUDA_DECODE_FAST_H
 
 #include "kernels/cuda/decode_step.h"
+#include "kernels/cuda/decode_tape.h"
 
 /* The numbers of one width. */
 template <int H> struct decode_size {
@@ -16,167 +20,314 @@ template <int H> struct decode_size {
     static constexpr int depth = H < 64 ? (int)DECODE_DEPTH_IN : H / DECODE_TILE;
     static constexpr int rank = H < 64 ? 4 : H / 16; /* of dt, rounded up to 4 */
     static constexpr int sums = 48;                  /* rank + 32, rounded up to tiles */
+    static constexpr int in = 2 * tiles * depth / DECODE_CHUNK; /* chunks */
+    static constexpr int out = (H / DECODE_TILE * tiles + DECODE_CHUNK - 1) / DECODE_CHUNK;
+    static constexpr int chunks = in + 2 * tiles + out;
+    static constexpr int pair = tiles == 2 ? 2 : 1; /* tiles at once: registers */
+    static constexpr bool early = tiles < 4; /* conv inputs come a step ahead */
 };
 
-/* decode_multiply of Tiles tiles of Depth fragments. What is fetched is at `next`, which may be
-   another kind of product: at most Tiles Depth fragments, that is. */
-template <int N, int Depth, int Tiles, class Between>
-CUDA_DEV void decode_multiply_fast(const struct decode_block &c, uint4 (&f)[N], const uint4 *at,
-                                   const uint4 *next, const uint16_t *x, int ld,
-                                   struct decode_target target, Between between)
+CUDA_DEV float4 decode_float4(uint4 v)
 {
-    constexpr int total = Depth * Tiles, whole = total <= 12;
-    constexpr int turn = whole ? Tiles : Depth >= N ? 1 : N / Depth; /* tiles */
-    constexpr int held = Depth <= 4 ? Depth : 1;
-    static_assert(Tiles % turn == 0 && (whole || turn * Depth % N == 0), "whole turns");
-    uint32_t b[held][2];
-    x += c.g * ld + c.i * 4;
-    if constexpr (Depth <= 4)
-#pragma unroll
-        for (int k = 0; k < held; k++) {
-            const uint2 v = *reinterpret_cast<const uint2 *>(x + k * 16);
-            b[k][0] = v.x;
-            b[k][1] = v.y;
-        }
-    if constexpr (!whole)
-        between();
-#pragma unroll 1
-    for (int first = 0; first < Tiles; first += turn, at += turn * Depth * WARP) {
-        const uint4 *after = first + turn < Tiles ? at + turn * Depth * WARP : next;
-        float sum[turn][Depth > 2 ? 2 : 1][4] = {};
-#pragma unroll
-        for (int t = 0; t < turn; t++)
-#pragma unroll
-            for (int k = 0; k < Depth; k++) {
-                const int j = t * Depth + k, ahead = j + N;
-                if constexpr (Depth > 4) {
-                    const uint2 v = *reinterpret_cast<const uint2 *>(x + k * 16);
-                    b[0][0] = v.x;
-                    b[0][1] = v.y;
-                }
-                decode_mma(sum[t][Depth > 2 ? k % 2 : 0], f[j % N], b[Depth <= 4 ? k : 0]);
-                f[j % N] =
-                    gpu_ld_stream(ahead < turn * Depth ? at + ahead * WARP : after + j % N * WARP);
-            }
-        if constexpr (whole)
-            between();
-#pragma unroll
-        for (int t = 0; t < turn; t++) {
-            if constexpr (Depth > 2)
-#pragma unroll
-                for (int r = 0; r < 4; r++)
-                    sum[t][0][r] += sum[t][1][r];
-            decode_put(target, first + t, sum[t][0]);
-        }
-    }
-}
-/* decode_conv_gate. */
-template <int H>
-CUDA_DEV void decode_conv_gate_fast(const struct decode_block &c, const struct decode_step &s,
-                                    const struct decode_ahead &w, float r)
-{
-    using size = decode_size<H>;
-    const bool is_x = c.lane < DECODE_TILE;
-    const int lane = c.lane % DECODE_TILE;
-    const int ring_state = s.ring_state, conv = s.conv, conv_bias = s.conv_bias;
-#pragma unroll 1
-    for (int q = 0; q < size::tiles; q++) {
-        const int local = q * DECODE_TILE + lane, channel = c.warp * size::channels + local;
-        float *at = c.raw + 2 * c.warp * size::channels + q * 2 * DECODE_TILE + c.lane;
-        float4 taps = w.taps, ring = w.ring;
-        float bias = w.bias;
-        if (q > 0 && is_x) {
-            taps = *reinterpret_cast<const float4 *>(c.a->vectors + conv + channel * 4);
-            bias = c.a->vectors[conv_bias + channel];
-        }
-#pragma unroll 1
-        for (int row = 0; row < c.rows; row++, at += c.a->shared.ld_raw) {
-            const float now = *at * __shfl_sync((unsigned)ALL_LANES, r, 4 * row);
-            float4 *own =
-                reinterpret_cast<float4 *>(decode_memory(c, row) + ring_state + channel * 4);
-            if ((q > 0 || row > 0) && is_x)
-                ring = *own;
-            const float mixed =
-                bias + taps.x * ring.x + taps.y * ring.y + taps.z * ring.z + taps.w * now;
-            float v = is_x ? mixed : now;
-            v *= cuda_sigmoid(v);
-            *at = v;
-            if (is_x) {
-                *own = make_float4(ring.y, ring.z, now, 0.0f);
-                c.own[row * c.a->shared.ld_own + decode_place(local)] = decode_half(v);
-            }
-        }
-    }
+    return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z),
+                       __uint_as_float(v.w));
 }
 
-template <int H>
-CUDA_DEV void decode_recur_fast(const struct decode_block &c, const struct decode_step &s,
-                                const struct decode_first &first)
+/* A lane's inputs of fragment k of rows of halves. */
+CUDA_DEV void decode_column(uint32_t (&b)[2], const uint16_t *x, int k)
 {
-    using size = decode_size<H>;
-    const float *vectors = c.a->vectors;
-    const int side = c.lane % 2 * DECODE_LANE_STATES, place = decode_place(c.lane / 2);
-    float h[1][DECODE_LANE_STATES], pole[1][DECODE_LANE_STATES];
-    float4 weights[size::rank / 4];
-    float d = first.d, bias = first.dt_bias;
-    const int state = s.state, coef = s.coef, of_dt = s.dt, of_d = s.d, of_bias = s.dt_bias;
-    weights[0] = first.dt;
+    const uint2 v = *reinterpret_cast<const uint2 *>(x + k * DECODE_TILE);
+    b[0] = v.x;
+    b[1] = v.y;
+}
+
+/* 1 / rms of the value at work, of row g. */
+template <int H> CUDA_DEV float decode_rms_fast(const struct decode_block &c)
+{
+    const float *x = c.x + c.g * c.a->shared.ld_x + 4 * c.i;
+    float even = 0.0f, odd = 0.0f;
 #pragma unroll
-    for (int n = 0; n < DECODE_LANE_STATES; n++) {
-        h[0][n] = first.h[n];
-        pole[0][n] = first.pole[n];
+    for (int k = 0; k < H; k += DECODE_TILE) {
+        const float4 v = *reinterpret_cast<const float4 *>(x + k);
+        even += v.x * v.x;
+        odd += v.y * v.y;
+        even += v.z * v.z;
+        odd += v.w * v.w;
     }
+    float sum = even + odd;
+    sum += __shfl_xor_sync((unsigned)ALL_LANES, sum, 1);
+    sum += __shfl_xor_sync((unsigned)ALL_LANES, sum, 2);
+    return rsqrtf(sum * (1.0f / H) + c.a->eps);
+}
+
+/* in_proj of the warp's channels, two chunks at a time, into `raw`. Returns 1 / rms of row g. */
+template <int H> CUDA_DEV float decode_in_fast(const struct decode_block &c, struct decode_tape &t)
+{
+    constexpr int depth = decode_size<H>::depth, both = 2 * DECODE_CHUNK;
+    constexpr int turns = depth > both ? depth / both : 1; /* of a tile */
+    constexpr int tiles = depth < both ? both / depth : 1; /* of a turn */
+    constexpr int each = both / tiles, chains = each / 2;  /* that do not wait for each other */
+    const uint16_t *x = c.half + c.g * c.a->shared.ld_half + c.i * 4;
+    const struct decode_target target = decode_target_of(
+        c, c.raw + c.warp * 2 * decode_size<H>::channels, c.a->shared.ld_raw);
+    float sum[tiles][chains][4], r = 0.0f;
 #pragma unroll 1
-    for (int q = 0; q < size::tiles; q++) {
-        const int tile = c.warp * size::tiles + q, channel = tile * DECODE_TILE + c.lane / 2;
-        const int at = tile * DECODE_STATE_TILE + c.lane * DECODE_LANE_STATES;
-        const float *raw = c.raw + tile * 2 * DECODE_TILE + c.lane / 2;
-        if (q > 0) {
-            decode_read(h[0], decode_memory(c, 0) + state + at);
-            decode_read(pole[0], vectors + coef + at);
-            d = vectors[of_d + channel];
-            bias = vectors[of_bias + channel];
+    for (int turn = 0; turn < decode_size<H>::in / 2; turn++) {
+        const int first = turn % turns * each;
+        if (turns == 1 || turn % turns == 0)
+#pragma unroll
+            for (int k = 0; k < tiles * chains * 4; k++)
+                sum[k / (chains * 4)][k / 4 % chains][k % 4] = 0.0f;
+        tape_wait<DECODE_RING - 2>();
+        const uint4 *chunk[2] = {tape_chunk(t, 0) + c.lane, tape_chunk(t, 1) + c.lane};
+        uint32_t b[each][2];
+#pragma unroll
+        for (int k = 0; k < each; k++)
+            decode_column(b[k], x, first + k);
+#pragma unroll
+        for (int j = 0; j < both; j++)
+            decode_mma(sum[j / each][j % chains], chunk[j / DECODE_CHUNK][j % DECODE_CHUNK * WARP],
+                       b[j % each]);
+        if (turn == 0)
+            r = decode_rms_fast<H>(c);
+        tape_refill(c, t);
+        tape_refill(c, t);
+        if (turn % turns < turns - 1)
+            continue;
+#pragma unroll
+        for (int k = 0; k < tiles; k++) {
+#pragma unroll
+            for (int j = 1; j < chains; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    sum[k][0][e] += sum[k][j][e];
+            decode_put(target, turn / turns * tiles + k, sum[k][0]);
+        }
+    }
+    return r;
+}
+
+/* What a lane needs of its warp's channels: of channel lane % 16 of a tile, in its lower half, the
+   conv inputs of row 0; of channel lane / 2 the bias of dt and D. */
+template <int H> struct decode_lane {
+    float4 ring[decode_size<H>::early ? decode_size<H>::tiles : 1];
+    float dt_bias[decode_size<H>::tiles], d[decode_size<H>::tiles];
+};
+
+template <int H> CUDA_DEV int decode_ring_of(const struct decode_block &c, int state, int q)
+{
+    return state + ((c.warp * decode_size<H>::tiles + q) * DECODE_TILE + c.lane % DECODE_TILE) * 4;
+}
+
+/* Conv inputs of row 0, for a step that is about to come. */
+template <int H>
+CUDA_DEV void decode_ring_fetch(const struct decode_block &c, struct decode_lane<H> &lane,
+                                int ring_state)
+{
+    if (decode_size<H>::early && c.lane < DECODE_TILE)
+#pragma unroll
+        for (int q = 0; q < decode_size<H>::tiles; q++)
+            lane.ring[q] = *reinterpret_cast<const float4 *>(
+                decode_memory(c, 0) + decode_ring_of<H>(c, ring_state, q));
+}
+
+/* Convolution and gate, as decode_conv_gate, and x_proj of the warp's channels. */
+template <int H>
+CUDA_DEV void decode_conv_fast(const struct decode_block &c, struct decode_tape &t,
+                               struct decode_lane<H> &lane, int ring_state, float r)
+{
+    constexpr int tiles = decode_size<H>::tiles, sums = decode_size<H>::sums / DECODE_TILE;
+    constexpr int pair = decode_size<H>::pair;
+    const bool is_x = c.lane < DECODE_TILE;
+    float *raw = c.raw + 2 * c.warp * decode_size<H>::channels + c.lane;
+    uint16_t *own = c.own + decode_place(c.lane % DECODE_TILE);
+    float sum[sums][4] = {};
+    tape_wait<DECODE_RING - tiles>();
+    __syncwarp();
+#pragma unroll
+    for (int first = 0; first < tiles; first += pair) {
+        float4 taps[pair];
+        float bias[pair];
+#pragma unroll
+        for (int q = 0; q < pair; q++) {
+            const uint4 *chunk = tape_chunk(t, first + q), *biases = chunk + DECODE_TILE;
+            const float4 of_dt = decode_float4(biases[c.lane / 2]);
+            taps[q] = decode_float4(chunk[c.lane % DECODE_TILE]);
+            bias[q] = decode_float4(biases[c.lane % DECODE_TILE]).x;
+            lane.dt_bias[first + q] = of_dt.y;
+            lane.d[first + q] = of_dt.z;
+        }
+#pragma unroll 1
+        for (int row = 0; row < c.rows; row++) {
+            const float scale = __shfl_sync((unsigned)ALL_LANES, r, 4 * row);
+#pragma unroll
+            for (int q = first; q < first + pair; q++) {
+                float *at = raw + row * c.a->shared.ld_raw + q * 2 * DECODE_TILE;
+                float4 *kept = reinterpret_cast<float4 *>(decode_memory(c, row) +
+                                                          decode_ring_of<H>(c, ring_state, q));
+                const float now = *at * scale;
+                float4 x = lane.ring[decode_size<H>::early ? q : 0];
+                if ((row > 0 || !decode_size<H>::early) && is_x)
+                    x = *kept;
+                const float mixed = bias[q - first] + taps[q - first].x * x.x +
+                                    taps[q - first].y * x.y + taps[q - first].z * x.z +
+                                    taps[q - first].w * now;
+                float v = is_x ? mixed : now;
+                v *= cuda_sigmoid(v);
+                *at = v;
+                if (is_x) {
+                    *kept = make_float4(x.y, x.z, now, 0.0f);
+                    own[row * c.a->shared.ld_own + q * DECODE_TILE] = decode_half(v);
+                }
+            }
+        }
+    }
+    __syncwarp();
+#pragma unroll
+    for (int q = 0; q < tiles; q++) {
+        const uint4 *chunk = tape_chunk(t, q) + c.lane;
+        uint32_t b[2];
+        decode_column(b, c.own + c.g * c.a->shared.ld_own + c.i * 4, q);
+#pragma unroll
+        for (int k = 0; k < sums; k++)
+            decode_mma(sum[k], chunk[(k + 1) * WARP], b);
+    }
+    const struct decode_target target = decode_part(c, decode_size<H>::sums);
+#pragma unroll
+    for (int k = 0; k < sums; k++)
+        decode_put(target, k, sum[k]);
+#pragma unroll
+    for (int q = 0; q < tiles; q++)
+        tape_refill(c, t);
+}
+
+/* A row's states of a tile, this lane's. */
+template <int H>
+CUDA_DEV float *decode_states_of(const struct decode_block &c, int state, int q, int row)
+{
+    return decode_memory(c, row) + state +
+           (c.warp * decode_size<H>::tiles + q) * DECODE_STATE_TILE + c.lane * DECODE_LANE_STATES;
+}
+
+/* dt before softplus: a lane has its channel's row of dt_proj, or from rank 8 on half of it. */
+template <int H>
+CUDA_DEV float decode_dt_fast(const struct decode_block &c, const float4 (&weights)[2],
+                              const float *sums, float bias)
+{
+    constexpr int rank = decode_size<H>::rank;
+    float v = 0.0f;
+    if (rank > 4)
+        sums += c.lane % 2 * (rank / 2);
+#pragma unroll
+    for (int k = 0; k < (rank > 8 ? 2 : 1); k++) {
+        const float4 x = *reinterpret_cast<const float4 *>(sums + 4 * k);
+        v += weights[k].x * x.x;
+        v += weights[k].y * x.y;
+        v += weights[k].z * x.z;
+        v += weights[k].w * x.w;
+    }
+    if (rank > 4)
+        v += __shfl_xor_sync((unsigned)ALL_LANES, v, 1);
+    return v + bias;
+}
+
+/* y of the warp's channels, gated, into `own`. h: of row 0 and the first tiles. */
+template <int H>
+CUDA_DEV void decode_recur_fast(const struct decode_block &c, struct decode_tape &t,
+                                const struct decode_lane<H> &lane, int state,
+                                float (&h)[decode_size<H>::pair][1][DECODE_LANE_STATES])
+{
+    constexpr int pair = decode_size<H>::pair, sums_n = decode_size<H>::sums;
+    const int side = c.lane % 2 * DECODE_LANE_STATES;
+    const float *raw = c.raw + c.warp * decode_size<H>::channels * 2 + c.lane / 2;
+    uint16_t *own = c.own + decode_place(c.lane / 2);
+#pragma unroll
+    for (int first = 0; first < decode_size<H>::tiles; first += pair) {
+        float pole[pair][1][DECODE_LANE_STATES];
+        float4 weights[pair][2];
+        tape_wait<DECODE_RING - pair>();
+#pragma unroll
+        for (int q = 0; q < pair; q++) {
+            const uint4 *chunk = tape_chunk(t, q) + c.lane;
+#pragma unroll
+            for (int k = 0; k < 2; k++) {
+                const float4 a = decode_float4(chunk[(2 + k) * WARP]);
+                weights[q][k] = decode_float4(chunk[k * WARP]);
+                pole[q][0][4 * k] = a.x;
+                pole[q][0][4 * k + 1] = a.y;
+                pole[q][0][4 * k + 2] = a.z;
+                pole[q][0][4 * k + 3] = a.w;
+            }
         }
 #pragma unroll
-        for (int k = 0; k < size::rank / 4; k++)
-            if (q > 0 || k > 0)
-                weights[k] = *reinterpret_cast<const float4 *>(vectors + of_dt +
-                                                               channel * size::rank + 4 * k);
+        for (int q = 0; q < pair; q++)
+            tape_refill(c, t);
 #pragma unroll 1
-        for (int row = 0; row < c.rows; row++, raw += c.a->shared.ld_raw) {
-            const float *sums = c.sums + row * size::sums;
-            const float u = raw[0], gate = raw[DECODE_TILE];
-            float following[DECODE_LANE_STATES] = {}, v = bias;
-            if (row + 1 < c.rows)
-                decode_read(following, decode_memory(c, row + 1) + state + at);
+        for (int row = 0; row < c.rows; row++) {
+            const float *sums = c.sums + row * sums_n;
+            const bool last = row + 1 == c.rows;
+            float following[pair][DECODE_LANE_STATES] = {};
+            if (!last || first + pair < decode_size<H>::tiles)
 #pragma unroll
-            for (int k = 0; k < size::rank / 4; k++) {
-                const float4 x = *reinterpret_cast<const float4 *>(sums + 4 * k);
-                v += weights[k].x * x.x;
-                v += weights[k].y * x.y;
-                v += weights[k].z * x.z;
-                v += weights[k].w * x.w;
+                for (int q = 0; q < pair; q++)
+                    decode_read(following[q], decode_states_of<H>(c, state, first + q + last * pair,
+                                                                  last ? 0 : row + 1));
+#pragma unroll
+            for (int q = 0; q < pair; q++) {
+                const float *at = raw + row * c.a->shared.ld_raw + (first + q) * 2 * DECODE_TILE;
+                const float u = at[0], gate = at[DECODE_TILE];
+                const float dt = decode_softplus(
+                    decode_dt_fast<H>(c, weights[q], sums, lane.dt_bias[first + q]));
+                float y = decode_states_here(decode_states_of<H>(c, state, first + q, row), h[q],
+                                             pole[q], sums + decode_size<H>::rank + side, dt,
+                                             dt * u);
+                y += __shfl_xor_sync((unsigned)ALL_LANES, y, 1);
+                y = (y + lane.d[first + q] * u) * gate;
+                if (c.lane % 2 == 0)
+                    own[row * c.a->shared.ld_own + (first + q) * DECODE_TILE] = decode_half(y);
+#pragma unroll
+                for (int n = 0; n < DECODE_LANE_STATES; n++)
+                    h[q][0][n] = following[q][n];
             }
-            const float dt = decode_softplus(v);
-            float y = decode_states_here(decode_memory(c, row) + state + at, h, pole,
-                                         sums + size::rank + side, dt, dt * u);
-            y += __shfl_xor_sync((unsigned)ALL_LANES, y, 1);
-            y = (y + d * u) * gate;
-            if (c.lane % 2 == 0)
-                c.own[row * c.a->shared.ld_own + q * DECODE_TILE + place] = decode_half(y);
-#pragma unroll
-            for (int n = 0; n < DECODE_LANE_STATES; n++)
-                h[0][n] = following[n];
         }
     }
     __syncwarp();
 }
 
-/* The sum of all warps' parts of entry e of (rows, N). */
-template <int H, int N> CUDA_DEV float decode_total_fast(const struct decode_block &c, int e)
+/* out_proj's sums over the warp's channels. */
+template <int H> CUDA_DEV void decode_out_fast(const struct decode_block &c, struct decode_tape &t)
+{
+    constexpr int depth = decode_size<H>::tiles, outputs = H / DECODE_TILE;
+    constexpr int chunks = decode_size<H>::out < 2 ? 1 : 2, tiles = chunks * DECODE_CHUNK / depth;
+    const struct decode_target target = decode_part(c, H);
+    uint32_t b[depth][2];
+#pragma unroll
+    for (int k = 0; k < depth; k++)
+        decode_column(b[k], c.own + c.g * c.a->shared.ld_own + c.i * 4, k);
+#pragma unroll 1
+    for (int first = 0; first < outputs; first += tiles) {
+        tape_wait<DECODE_RING - chunks>();
+        const uint4 *chunk[2] = {tape_chunk(t, 0) + c.lane, tape_chunk(t, 1) + c.lane};
+        float sum[tiles][4] = {};
+#pragma unroll
+        for (int j = 0; j < tiles * depth; j++)
+            if (j / depth < outputs)
+                decode_mma(sum[j / depth], chunk[j / DECODE_CHUNK][j % DECODE_CHUNK * WARP],
+                           b[j % depth]);
+#pragma unroll
+        for (int k = 0; k < chunks; k++)
+            tape_refill(c, t);
+#pragma unroll
+        for (int k = 0; k < tiles; k++)
+            if (k < outputs)
+                decode_put(target, first + k, sum[k]);
+    }
+}
+
+/* The sum of all warps' parts, `ld` floats each, of entry e of (rows, N). */
+template <int H, int N> CUDA_DEV float decode_total_fast(const struct decode_block &c, int e, int ld)
 {
     const float *part = c.part + e / N * (N + 4) + e % N;
-    const int ld = c.rows * (N + 4);
     float v[decode_size<H>::warps], sum;
 #pragma unroll
     for (int w = 0; w < decode_size<H>::warps; w++)
@@ -188,72 +339,63 @@ template <int H, int N> CUDA_DEV float decode_total_fast(const struct decode_blo
     return sum;
 }
 
+/* The mixers of a run, one after the other. `next`: the run that comes after it, or NULL. */
 template <int H>
-CUDA_DEV void decode_work_fast(const struct decode_block &c, struct decode_ahead &w,
-                               const struct decode_step &s, const struct decode_step &next)
+CUDA_DEV void decode_run_fast(const struct decode_block &c, struct decode_tape &t,
+                              const struct decode_step *s, const struct decode_step *next)
 {
     using size = decode_size<H>;
     const struct decode_shared &shared = c.a->shared;
     const bool here = c.warp < size::warps;
-    const uint4 *next_in = decode_fragments(c, next.in), *next_mid = decode_fragments(c, next.mid);
-    const uint4 *next_out = decode_fragments(c, next.out), *in = decode_fragments(c, s.in);
-    const uint4 *mid = decode_fragments(c, s.mid), *out = decode_fragments(c, s.out);
-    const bool alike = next.fast == s.fast;
-    const int skip = s.skip, keep = s.keep;
-    struct decode_first first = {};
-    float r = 1.0f;
-    decode_first_fetch(c, first, s);
-    __syncthreads();
-    if (here) {
-        decode_multiply_fast<DECODE_AHEAD_IN, size::depth, 2 * size::tiles>(
-            c, w.in, in, next_in, c.half, shared.ld_half,
-            decode_target_of(c, c.raw + c.warp * 2 * size::channels, shared.ld_raw), [&] {
-                const float *x = c.x + c.g * shared.ld_x + 2 * c.i;
-                float sum = 0.0f;
-#pragma unroll 4
-                for (int k = 0; k < H; k += DECODE_TILE) {
-                    const float2 p = *reinterpret_cast<const float2 *>(x + k);
-                    const float2 q = *reinterpret_cast<const float2 *>(x + k + 8);
-                    sum += p.x * p.x + p.y * p.y;
-                    sum += q.x * q.x + q.y * q.y;
-                }
-                sum += __shfl_xor_sync((unsigned)ALL_LANES, sum, 1);
-                sum += __shfl_xor_sync((unsigned)ALL_LANES, sum, 2);
-                r = rsqrtf(sum * (1.0f / H) + c.a->eps);
-            });
-        __syncwarp();
-        decode_conv_gate_fast<H>(c, s, w, r);
-        __syncwarp();
-        decode_multiply_fast<DECODE_AHEAD_MID, size::tiles, size::sums / DECODE_TILE>(
-            c, w.mid, mid, next_mid, c.own, shared.ld_own, decode_part(c, size::sums), [] {});
-    }
-    decode_conv_fetch(c, w, next);
-    __syncthreads();
-    for (int e = (int)threadIdx.x; e < c.rows * size::sums; e += DECODE_BLOCK)
-        c.sums[e] = decode_total_fast<H, size::sums>(c, e);
-    __syncthreads();
-    if (here) {
-        decode_recur_fast<H>(c, s, first);
-        decode_multiply_fast<DECODE_AHEAD_OUT, size::tiles, H / DECODE_TILE>(
-            c, w.out, out, next_out, c.own, shared.ld_own, decode_part(c, H), [] {});
-    }
-    __syncthreads();
+    struct decode_lane<H> lane = {};
+    tape_begin(c, t, *s, next);
+    if (here)
+        decode_ring_fetch<H>(c, lane, s->ring_state);
 #pragma unroll 1
-    for (int e = (int)threadIdx.x; e < c.rows * H; e += DECODE_BLOCK) {
-        const int row = e / H, h = e % H;
-        float v = decode_total_fast<H, H>(c, e) + c.x[row * shared.ld_x + h];
-        if (skip >= 0)
-            v += c.keep[(skip * c.rows + row) * shared.ld_keep + h];
-        c.x[row * shared.ld_x + h] = v;
-        c.half[row * shared.ld_half + decode_place(h)] = decode_half(v);
-        if (keep >= 0)
-            c.keep[(keep * c.rows + row) * shared.ld_keep + h] = v;
+    for (const struct decode_step *const end = s + s->run; s < end; s++) {
+        const int skip = s->skip, keep = s->keep, state = s->state;
+        /* from the step, so that addresses are not found out long before and held in registers */
+        const int ld_sums = c.rows * (s->n_sums + 4), ld_out = c.rows * (s->width + 4);
+        float h[size::pair][1][DECODE_LANE_STATES];
+        if (here)
+#pragma unroll
+            for (int q = 0; q < size::pair; q++)
+                decode_read(h[q][0], decode_states_of<H>(c, state, q, 0));
+        __syncthreads();
+        if (here) {
+            const float r = decode_in_fast<H>(c, t);
+            __syncwarp();
+            decode_conv_fast<H>(c, t, lane, s->ring_state, r);
+            if (s + 1 < end)
+                decode_ring_fetch<H>(c, lane, s[1].ring_state);
+        }
+        __syncthreads();
+        for (int e = (int)threadIdx.x; e < c.rows * size::sums; e += DECODE_BLOCK)
+            c.sums[e] = decode_total_fast<H, size::sums>(c, e, ld_sums);
+        __syncthreads();
+        if (here) {
+            decode_recur_fast<H>(c, t, lane, state, h);
+            decode_out_fast<H>(c, t);
+        } else {
+#pragma unroll 1
+            for (int k = 0; k < size::chunks; k++) {
+                tape_wait<DECODE_RING - 1>();
+                tape_refill(c, t);
+            }
+        }
+        __syncthreads();
+#pragma unroll 1
+        for (int e = (int)threadIdx.x; e < c.rows * H; e += DECODE_BLOCK) {
+            const int row = e / H, i = e % H;
+            float v = decode_total_fast<H, H>(c, e, ld_out) + c.x[row * shared.ld_x + i];
+            if (skip >= 0)
+                v += c.keep[(skip * c.rows + row) * shared.ld_keep + i];
+            c.x[row * shared.ld_x + i] = v;
+            c.half[row * shared.ld_half + decode_place(i)] = decode_half(v);
+            if (keep >= 0)
+                c.keep[(keep * c.rows + row) * shared.ld_keep + i] = v;
+        }
     }
-    if (alike)
-        return;
-    decode_fetch<DECODE_AHEAD_IN>(w.in, next_in, decode_count(c, next.in));
-    decode_fetch<DECODE_AHEAD_MID>(w.mid, next_mid, decode_count(c, next.mid));
-    decode_fetch<DECODE_AHEAD_OUT>(w.out, next_out, decode_count(c, next.out));
 }
 
 #endif

@@ -11,12 +11,12 @@ CUDA_DEV unsigned decode_first_tick(const struct decode_launch &a, int tier)
     return a.start / a.tiers[tier].rate;
 }
 
-/* The first step with products of the list that comes after tick `tick` of a tier. */
+/* The tier whose tick comes after tick `tick` of a tier. */
 CUDA_DEV int decode_follow(const struct decode_launch &a, const struct decode_run &run, int tier,
                            unsigned tick)
 {
     const bool deeper = tier + 1 < run.end && (tick + 1) % (unsigned)a.tiers[tier].pool == 0;
-    return a.tiers[deeper ? tier + 1 : run.begin].first_product;
+    return deeper ? tier + 1 : run.begin;
 }
 
 /* Before a step that reads what another block makes. */
@@ -48,29 +48,42 @@ CUDA_DEV void decode_after(const struct decode_block &c, const struct decode_run
         decode_tell(deeper, tick / pool - decode_first_tick(a, tier + 1) + 1);
 }
 
+/* The mixers of a run that begins with s. */
+CUDA_DEV void decode_run_any(const struct decode_block &c, struct decode_tape &tape,
+                             const struct decode_step *s, const struct decode_step *next)
+{
+    if (s->fast == 64)
+        decode_run_fast<64>(c, tape, s, next);
+    else if (s->fast == 128)
+        decode_run_fast<128>(c, tape, s, next);
+    else if (s->fast == 256)
+        decode_run_fast<256>(c, tape, s, next);
+    else
+        decode_run_fast<32>(c, tape, s, next);
+}
+
 /* One tick of a tier. */
 CUDA_DEV void decode_tick(const struct decode_block &c, const struct decode_run &run,
-                          struct decode_ahead &w, int tier, unsigned tick)
+                          uint4 (&in)[DECODE_AHEAD_IN], struct decode_tape &tape, int tier, unsigned tick)
 {
     const struct decode_tier &list = c.a->tiers[tier];
-    const int follow = decode_follow(*c.a, run, tier, tick);
+    const struct decode_tier &follow = c.a->tiers[decode_follow(*c.a, run, tier, tick)];
 #pragma unroll 1
-    for (int i = list.first; i < list.first + list.n; i++) {
+    for (int i = list.first, n; i < list.first + list.n; i += n) {
         const struct decode_step &s = c.steps[i];
+        n = 1;
+        if (s.run > 0) {
+            const int next = s.next_run >= 0 ? s.next_run : follow.first_run;
+            decode_run_any(c, tape, &s, next < 0 ? NULL : &c.steps[next]);
+            n = s.run;
+            continue;
+        }
         const bool passes = s.kind <= DECODE_EMIT || s.kind == DECODE_DOWN || s.kind == DECODE_UP;
         if (passes)
             decode_before(c, run, s, tier, tick);
-        const struct decode_step &next = c.steps[s.next >= 0 ? s.next : follow];
-        if (s.fast == 64)
-            decode_work_fast<64>(c, w, s, next);
-        else if (s.fast == 128)
-            decode_work_fast<128>(c, w, s, next);
-        else if (s.fast == 256)
-            decode_work_fast<256>(c, w, s, next);
-        else if (s.fast == 32)
-            decode_work_fast<32>(c, w, s, next);
-        else if (s.kind >= DECODE_MIXER)
-            decode_work(c, w, s, next, tick);
+        const struct decode_step &next = c.steps[s.next >= 0 ? s.next : follow.first_product];
+        if (s.kind >= DECODE_MIXER)
+            decode_work(c, in, s, next, tick);
         else
             decode_entries(c, s, run.inputs, run.labels, tick);
         if (passes)
@@ -96,7 +109,7 @@ CUDA_DEV void decode_sample(const struct decode_block &c, const struct decode_ru
 /* All ticks of the block's tiers in an order: of the outermost one by one, of a deeper one
    whenever its frame is full. */
 CUDA_DEV void decode_ticks(const struct decode_block &c, const struct decode_run &run,
-                           struct decode_ahead &w)
+                           uint4 (&in)[DECODE_AHEAD_IN], struct decode_tape &tape)
 {
     const struct decode_launch &a = *c.a;
     const unsigned start = a.start + c.order->from, rate = a.tiers[run.begin].rate;
@@ -108,7 +121,7 @@ CUDA_DEV void decode_ticks(const struct decode_block &c, const struct decode_run
         const int t = (int)(tick - start);
         if (tier == 0)
             decode_noise(c, c.order->noise_n + (uint64_t)t);
-        decode_tick(c, run, w, tier, tick);
+        decode_tick(c, run, in, tape, tier, tick);
         if (tier == 0)
             decode_sample(c, run, t);
         if (tier + 1 < run.end && (tick + 1) % (unsigned)a.tiers[tier].pool == 0) {
@@ -171,20 +184,19 @@ static __global__ void __launch_bounds__(DECODE_BLOCK)
     GPU_SMEM(char, shared);
     struct decode_block c;
     struct decode_run run;
-    struct decode_ahead w = {};
+    uint4 in[DECODE_AHEAD_IN] = {};
+    struct decode_tape tape = {};
     c.a = &a;
     decode_begin(c, run, shared);
     if (a.clocks && blockIdx.x == 0 && threadIdx.x == 0)
         a.clocks[0] = gpu_clock();
     const struct decode_step &first = c.steps[a.tiers[run.begin].first_product];
-    decode_fetch<DECODE_AHEAD_IN>(w.in, decode_fragments(c, first.in), decode_count(c, first.in));
-    decode_fetch<DECODE_AHEAD_MID>(w.mid, decode_fragments(c, first.mid),
-                                   decode_count(c, first.mid));
-    decode_fetch<DECODE_AHEAD_OUT>(w.out, decode_fragments(c, first.out),
-                                   decode_count(c, first.out));
-    decode_conv_fetch(c, w, first);
+    decode_fetch<DECODE_AHEAD_IN>(in, decode_fragments(c, first.in), decode_count(c, first.in));
+    tape.ring = reinterpret_cast<uint4 *>(shared + a.shared.tape) +
+                c.warp * DECODE_RING * DECODE_CHUNK * WARP;
+    tape.ready = -1;
     for (unsigned k = 0;;) {
-        decode_ticks(c, run, w);
+        decode_ticks(c, run, in, tape);
         if (!a.mail)
             break;
         decode_made_order(c, run, k++);
@@ -192,6 +204,7 @@ static __global__ void __launch_bounds__(DECODE_BLOCK)
             break;
         decode_take_order(c, run, k);
     }
+    tape_wait<0>();
     if (run.begin > 0)
         return;
     if ((int)threadIdx.x < c.rows) {

@@ -15,9 +15,11 @@ static struct decode_shared shared_of(const struct decode_step *steps, int n_ste
                                       int rows)
 {
     struct decode_shared at = {};
-    int64_t width = 0, half = 0, raw = 0, own = 0, part = 0, sums = 0, size = 0;
+    int64_t width = 0, half = 0, raw = 0, own = 0, part = 0, sums = 0, tape = 0, size = 0;
     for (int i = 0; i < n_steps; i++) {
         const struct decode_step *s = &steps[i];
+        if (s->run > 0)
+            tape = DECODE_WARPS * DECODE_RING * DECODE_CHUNK * WARP * (int64_t)sizeof(uint4);
         const bool block = s->kind == DECODE_MIXER || s->kind == DECODE_S4D || s->kind == DECODE_FF;
         if (s->kind != DECODE_HEAD && s->kind != DECODE_UP)
             width = most(width, s->width);
@@ -44,9 +46,11 @@ static struct decode_shared shared_of(const struct decode_step *steps, int n_ste
         DECODE_GROUP * (DECODE_CODES + 2 * 4),
         sizeof(struct decode_board),
         n_steps * (int64_t)sizeof *steps,
+        tape,
     };
     int *const place[] = {&at.x,    &at.x_half, &at.raw,   &at.own,   &at.part,  &at.sums,
-                          &at.keep, &at.logits, &at.noise, &at.codes, &at.board, &at.steps};
+                          &at.keep, &at.logits, &at.noise, &at.codes, &at.board, &at.steps,
+                          &at.tape};
     for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
         *place[i] = (int)size;
         size += (bytes[i] + 15) / 16 * 16;
@@ -133,7 +137,7 @@ static void steps_join(struct decoder *d, struct decode_step *steps, const struc
         a->n_steps += tier->n;
         for (int i = a->n_steps - 1; i >= tier->first; i--) {
             steps[i].next = next;
-            if (steps[i].kind >= DECODE_MIXER)
+            if (steps[i].kind >= DECODE_MIXER && steps[i].fast == 0)
                 next = i;
         }
         tier->first_product = next;
@@ -153,7 +157,7 @@ static bool tables_open(struct decoder *d, const struct decode_packer *p,
                         const struct decode_step *steps, const struct decode_piece *pieces)
 {
     struct decode_launch *a = &d->launch;
-    const int64_t fragments = (p->n_fragments + DECODE_BEYOND) * 32 * (int64_t)sizeof(uint4);
+    const int64_t fragments = p->n_fragments * 32 * (int64_t)sizeof(uint4);
     const int64_t vectors = p->n_vectors * (int64_t)sizeof(float);
     const int64_t of_steps = a->n_steps * (int64_t)sizeof *steps;
     const int64_t of_pieces = d->n_pieces * (int64_t)sizeof *pieces;
@@ -288,7 +292,7 @@ static bool packing_open(struct decode_packing *k, struct backend *be,
     slots_share(p);
     pack_layers(p);
     p->fragments = static_cast<uint4 *>(
-        calloc((size_t)(p->n_fragments + DECODE_BEYOND) * 32, sizeof *p->fragments));
+        calloc((size_t)(p->n_fragments + p->n_tape) * 32, sizeof *p->fragments));
     p->vectors = static_cast<float *>(calloc((size_t)p->n_vectors, sizeof *p->vectors));
     p->dense = static_cast<float *>(malloc((size_t)dense_size_of(plan) * sizeof *p->dense));
     if (!p->fragments || !p->vectors || !p->dense)
@@ -352,6 +356,7 @@ static struct decoder *op_decoder_open(struct backend *be, const struct decoder_
     if (!op_decoder_fits(be, net->plan, o) || !packing_open(&k, be, net))
         goto fail;
     steps_join(d, k.steps, &k.p);
+    runs_join(&d->launch, k.steps, &k.p);
     pieces_find(d, &k);
     d->launch.row_size = k.p.row_size;
     if (!layout_choose(d, k.steps, k.p.n_slots))

@@ -1,6 +1,6 @@
 /* From the plan and its weights to the decode engine's steps, fragments and vectors: see decode.h.
  */
-#include "kernels/cuda/decode.h"
+#include "kernels/cuda/decode_fast.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +12,7 @@ struct decode_packer {
     const int64_t *coef_offset;
     uint4 *fragments;
     int64_t n_fragments; /* so far */
+    int64_t n_tape;      /* of them, those that tapes will take (decode_runs.cu) */
     float *vectors;
     int64_t n_vectors;
     struct decode_step *steps; /* (tiers, steps a tier at most) at first */
@@ -243,6 +244,15 @@ static void pack_in_proj(struct decode_packer *p, struct decode_step *s, const s
     s->in = pack_by_outputs(p, 2 * s->channels / DECODE_TILE);
 }
 
+/* Chunks of a layer's tape for a warp. */
+static int chunks_of(int width)
+{
+    return width == 256   ? decode_size<256>::chunks
+           : width == 128 ? decode_size<128>::chunks
+           : width == 64  ? decode_size<64>::chunks
+                          : decode_size<32>::chunks;
+}
+
 static void pack_mixer(struct decode_packer *p, struct decode_step *s, const struct layer *l)
 {
     share_channels(s, l->inner);
@@ -264,6 +274,8 @@ static void pack_mixer(struct decode_packer *p, struct decode_step *s, const str
     for (int i = 0; common && i < 4; i++)
         if (h == sizes[i] && l->inner == 2 * h && l->dt_rank == (h + 15) / 16)
             s->fast = h;
+    if (s->fast > 0)
+        p->n_tape += (int64_t)DECODE_WARPS * chunks_of(h) * DECODE_CHUNK;
 }
 
 static void pack_s4d(struct decode_packer *p, struct decode_step *s, const struct layer *l)
@@ -397,7 +409,7 @@ static void pack_layer(struct decode_packer *p, const struct layer *l)
 
 static void pack_layers(struct decode_packer *p)
 {
-    p->n_fragments = p->n_vectors = p->row_size = 0;
+    p->n_fragments = p->n_tape = p->n_vectors = p->row_size = 0;
     memset(p->n_steps, 0, sizeof p->n_steps);
     for (int i = 0; i < p->plan->n_layers; i++)
         pack_layer(p, &p->plan->layers[i]);

@@ -16,14 +16,6 @@ struct decode_block {
     int rows, streams, first_stream;
 };
 
-/* What is on its way to the next step that has products: weights, and of a mixer's first tile the
-   conv inputs of row 0, taps and bias; a lane below 16 has a channel. */
-struct decode_ahead {
-    uint4 in[DECODE_AHEAD_IN], mid[DECODE_AHEAD_MID], out[DECODE_AHEAD_OUT];
-    float4 ring, taps;
-    float bias;
-};
-
 /* The row of all that is row `row` of the group. */
 CUDA_DEV int64_t decode_index(const struct decode_block &c, int row)
 {

@@ -28,8 +28,13 @@ CUDA_DEV int decode_channel(const struct decode_block &c, const struct decode_st
 
 /* --- convolution ------------------------------------------------------------------------------ */
 
-/* For a step that is about to come. */
-CUDA_DEV void decode_conv_fetch(const struct decode_block &c, struct decode_ahead &w,
+/* Of a mixer's first tile the conv inputs of row 0, taps and bias; a lane below 16 has a channel. */
+struct decode_conv_first {
+    float4 ring, taps;
+    float bias;
+};
+
+CUDA_DEV void decode_conv_fetch(const struct decode_block &c, struct decode_conv_first &w,
                                 const struct decode_step &s)
 {
     if (s.kind != DECODE_MIXER || s.n_taps != 4 || c.warp >= s.warps || c.lane >= DECODE_TILE)
@@ -58,7 +63,7 @@ CUDA_DEV float decode_conv(const float *taps, float bias, int n_taps, float *rin
 /* u and the gate in the place of in_proj's x and z, of a warp's channels; u for x_proj too. A lane
    below 16 has an x, one above a z. r: 1 / rms of row g. */
 CUDA_DEV void decode_conv_gate(const struct decode_block &c, const struct decode_step &s,
-                               const struct decode_ahead &w, float r)
+                               const struct decode_conv_first &w, float r)
 {
     const bool is_x = c.lane < DECODE_TILE;
     const float *vectors = c.a->vectors;

@@ -156,14 +156,21 @@ CUDA_DEV void decode_value(const struct decode_block &c, const struct decode_ste
     }
 }
 
-/* One path for all of them: what the code cache holds is what counts. */
-CUDA_DEV void decode_work(const struct decode_block &c, struct decode_ahead &w,
+/* One path for all of them: what the code cache holds is what counts. `in`: the first weights, and
+   then those of `next`. */
+CUDA_DEV void decode_work(const struct decode_block &c, uint4 (&in)[DECODE_AHEAD_IN],
                           const struct decode_step &s, const struct decode_step &next,
                           unsigned tick)
 {
     const struct decode_shared &shared = c.a->shared;
+    const struct decode_product none = {};
+    struct decode_conv_first conv = {};
     struct decode_first first = {};
+    uint4 mid[DECODE_AHEAD_MID], out[DECODE_AHEAD_OUT];
     float r = 1.0f;
+    decode_fetch<DECODE_AHEAD_MID>(mid, decode_fragments(c, s.mid), decode_count(c, s.mid));
+    decode_fetch<DECODE_AHEAD_OUT>(out, decode_fragments(c, s.out), decode_count(c, s.out));
+    decode_conv_fetch(c, conv, s);
     if (s.kind == DECODE_MIXER)
         decode_first_fetch(c, first, s);
     __syncthreads();
@@ -172,7 +179,7 @@ CUDA_DEV void decode_work(const struct decode_block &c, struct decode_ahead &w,
         __syncthreads();
     }
     decode_multiply<DECODE_AHEAD_IN, false>(
-        c, w.in, s.in, next.in, c.half, shared.ld_half,
+        c, in, s.in, next.in, c.half, shared.ld_half,
         decode_target_of(c, c.raw + c.warp * s.in.tiles * DECODE_TILE, shared.ld_raw), [&] {
             if (s.kind != DECODE_DOWN && s.kind != DECODE_UP)
                 r = decode_rms(c, s);
@@ -180,16 +187,15 @@ CUDA_DEV void decode_work(const struct decode_block &c, struct decode_ahead &w,
     __syncwarp();
     if (s.kind == DECODE_MIXER) {
         if (c.warp < s.warps)
-            decode_conv_gate(c, s, w, r);
+            decode_conv_gate(c, s, conv, r);
     } else if (s.kind == DECODE_S4D) {
         if (c.warp < s.warps)
             decode_norm(c, s, r);
     } else {
         decode_whole(c, s, r, tick);
     }
-    decode_conv_fetch(c, w, next);
     __syncwarp();
-    decode_multiply<DECODE_AHEAD_MID, true>(c, w.mid, s.mid, next.mid, c.own, shared.ld_own,
+    decode_multiply<DECODE_AHEAD_MID, true>(c, mid, s.mid, none, c.own, shared.ld_own,
                                             decode_part(c, s.n_sums), [] {});
     if (s.selective) {
         __syncthreads();
@@ -199,7 +205,7 @@ CUDA_DEV void decode_work(const struct decode_block &c, struct decode_ahead &w,
     if (c.warp < s.warps && s.kind != DECODE_FF)
         decode_recur_any(c, s, first);
     decode_multiply<DECODE_AHEAD_OUT, true>(
-        c, w.out, s.out, next.out, c.own, shared.ld_own,
+        c, out, s.out, none, c.own, shared.ld_own,
         decode_part(c, s.kind == DECODE_S4D ? 2 * s.width : s.width), [] {});
     __syncthreads();
     if (s.kind != DECODE_UP && s.kind != DECODE_HEAD)
