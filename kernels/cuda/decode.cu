@@ -64,10 +64,10 @@ static void samples_launch(struct decoder *d, const struct decode_args *a, int64
     cuda_keep_error(cuda, cudaEventRecord(d->begun, cuda->stream), "decode");
     const unsigned blocks = (unsigned)(d->n_groups * launch.n_parts);
     if (launch.n_parts > 1) /* they wait for each other */
-        GPU_LAUNCH_COOP(decode_kernel, blocks, DECODE_BLOCK, (size_t)launch.shared.size,
+        GPU_LAUNCH_COOP(decode_kernel_of(launch), blocks, DECODE_BLOCK, (size_t)launch.shared.size,
                         cuda->stream, launch);
     else
-        GPU_LAUNCH(decode_kernel, blocks, DECODE_BLOCK, (size_t)launch.shared.size, cuda->stream,
+        GPU_LAUNCH(decode_kernel_of(launch), blocks, DECODE_BLOCK, (size_t)launch.shared.size, cuda->stream,
                    launch);
     cuda_launched(cuda, "decode");
     cuda_keep_error(cuda, cudaEventRecord(d->done[half], cuda->stream), "decode");

@@ -41,7 +41,7 @@ enum {
     /* fragments a warp has on their way for a step's products */
     DECODE_AHEAD_IN = 8,
     DECODE_AHEAD_MID = 4,
-    DECODE_AHEAD_OUT = 8,
+    DECODE_AHEAD_OUT = 4,
     /* of the multiprocessor's clock: a launch that stays waits so long for an order, and takes none
        after so long; at 2 GHz 17 ms and 0.27 s */
     DECODE_WAITS = 1 << 25,
@@ -142,7 +142,7 @@ struct decode_order {
     unsigned from; /* samples of the launch before them */
     int n_samples; /* 0: the launch is to end */
     uint32_t first_stream;
-    uint32_t unused; /* the size is a multiple of 8 */
+    uint32_t number; /* from 0 on, of the orders of a launch */
 };
 
 /* What a block has of its orders, in shared memory. */

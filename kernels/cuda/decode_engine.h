@@ -46,6 +46,12 @@ struct decoder {
     unsigned posted;           /* orders that it got */
 };
 
+/* The kernel of a launch. */
+static inline auto decode_kernel_of(const struct decode_launch &a)
+{
+    return a.group == 1 && !a.guided ? decode_kernel<true> : decode_kernel<false>;
+}
+
 /* n modulo what leaves every index of a frame's slot as it is. */
 static inline unsigned period_of(const struct decoder *d, int64_t n)
 {

@@ -14,6 +14,7 @@
 
 /* The numbers of one width. */
 template <int H> struct decode_size {
+    static constexpr int width = H;
     static constexpr int tiles = H < 128 ? 1 : H / 64; /* of inner channels, a warp */
     static constexpr int channels = tiles * DECODE_TILE;
     static constexpr int warps = 2 * H / channels;
@@ -23,8 +24,10 @@ template <int H> struct decode_size {
     static constexpr int in = 2 * tiles * depth / DECODE_CHUNK; /* chunks */
     static constexpr int out = (H / DECODE_TILE * tiles + DECODE_CHUNK - 1) / DECODE_CHUNK;
     static constexpr int chunks = in + 2 * tiles + out;
+    static constexpr int ring = H < 128 ? 5 : 4; /* of its tape: chunks is a multiple */
     static constexpr int pair = tiles == 2 ? 2 : 1; /* tiles at once: registers */
     static constexpr bool early = tiles < 4; /* conv inputs come a step ahead */
+    static_assert(chunks % ring == 0 && ring <= DECODE_RING && tiles <= ring, "a ring's turns");
 };
 
 CUDA_DEV float4 decode_float4(uint4 v)
@@ -42,12 +45,12 @@ CUDA_DEV void decode_column(uint32_t (&b)[2], const uint16_t *x, int k)
 }
 
 /* 1 / rms of the value at work, of row g. */
-template <int H> CUDA_DEV float decode_rms_fast(const struct decode_block &c)
+template <class Size> CUDA_DEV float decode_rms_fast(const struct decode_block &c)
 {
     const float *x = c.x + c.g * c.a->shared.ld_x + 4 * c.i;
     float even = 0.0f, odd = 0.0f;
 #pragma unroll
-    for (int k = 0; k < H; k += DECODE_TILE) {
+    for (int k = 0; k < Size::width; k += DECODE_TILE) {
         const float4 v = *reinterpret_cast<const float4 *>(x + k);
         even += v.x * v.x;
         odd += v.y * v.y;
@@ -57,29 +60,30 @@ template <int H> CUDA_DEV float decode_rms_fast(const struct decode_block &c)
     float sum = even + odd;
     sum += __shfl_xor_sync((unsigned)ALL_LANES, sum, 1);
     sum += __shfl_xor_sync((unsigned)ALL_LANES, sum, 2);
-    return rsqrtf(sum * (1.0f / H) + c.a->eps);
+    return rsqrtf(sum * (1.0f / Size::width) + c.a->eps);
 }
 
 /* in_proj of the warp's channels, two chunks at a time, into `raw`. Returns 1 / rms of row g. */
-template <int H> CUDA_DEV float decode_in_fast(const struct decode_block &c, struct decode_tape &t)
+template <class Size> CUDA_DEV float decode_in_fast(const struct decode_block &c, struct decode_tape &t)
 {
-    constexpr int depth = decode_size<H>::depth, both = 2 * DECODE_CHUNK;
+    constexpr int depth = Size::depth, both = 2 * DECODE_CHUNK;
     constexpr int turns = depth > both ? depth / both : 1; /* of a tile */
     constexpr int tiles = depth < both ? both / depth : 1; /* of a turn */
-    constexpr int each = both / tiles, chains = each / 2;  /* that do not wait for each other */
+    constexpr int each = both / tiles, chains = turns > 1 ? 2 : each / 2; /* of sums: no waiting */
     const uint16_t *x = c.half + c.g * c.a->shared.ld_half + c.i * 4;
     const struct decode_target target = decode_target_of(
-        c, c.raw + c.warp * 2 * decode_size<H>::channels, c.a->shared.ld_raw);
+        c, c.raw + c.warp * 2 * Size::channels, c.a->shared.ld_raw);
     float sum[tiles][chains][4], r = 0.0f;
 #pragma unroll 1
-    for (int turn = 0; turn < decode_size<H>::in / 2; turn++) {
+    for (int turn = 0; turn < Size::in / 2; turn++) {
         const int first = turn % turns * each;
         if (turns == 1 || turn % turns == 0)
 #pragma unroll
             for (int k = 0; k < tiles * chains * 4; k++)
                 sum[k / (chains * 4)][k / 4 % chains][k % 4] = 0.0f;
-        tape_wait<DECODE_RING - 2>();
-        const uint4 *chunk[2] = {tape_chunk(t, 0) + c.lane, tape_chunk(t, 1) + c.lane};
+        tape_wait<Size::ring - 2>();
+        const uint4 *chunk[2] = {tape_chunk<Size>(t, 2 * turn) + c.lane,
+                                 tape_chunk<Size>(t, 2 * turn + 1) + c.lane};
         uint32_t b[each][2];
 #pragma unroll
         for (int k = 0; k < each; k++)
@@ -89,9 +93,9 @@ template <int H> CUDA_DEV float decode_in_fast(const struct decode_block &c, str
             decode_mma(sum[j / each][j % chains], chunk[j / DECODE_CHUNK][j % DECODE_CHUNK * WARP],
                        b[j % each]);
         if (turn == 0)
-            r = decode_rms_fast<H>(c);
-        tape_refill(c, t);
-        tape_refill(c, t);
+            r = decode_rms_fast<Size>(c);
+        tape_refill<Size>(c, t, 2 * turn);
+        tape_refill<Size>(c, t, 2 * turn + 1);
         if (turn % turns < turns - 1)
             continue;
 #pragma unroll
@@ -109,40 +113,40 @@ template <int H> CUDA_DEV float decode_in_fast(const struct decode_block &c, str
 
 /* What a lane needs of its warp's channels: of channel lane % 16 of a tile, in its lower half, the
    conv inputs of row 0; of channel lane / 2 the bias of dt and D. */
-template <int H> struct decode_lane {
-    float4 ring[decode_size<H>::early ? decode_size<H>::tiles : 1];
-    float dt_bias[decode_size<H>::tiles], d[decode_size<H>::tiles];
+template <class Size> struct decode_lane {
+    float4 ring[Size::early ? Size::tiles : 1];
+    float dt_bias[Size::tiles], d[Size::tiles];
 };
 
-template <int H> CUDA_DEV int decode_ring_of(const struct decode_block &c, int state, int q)
+template <class Size> CUDA_DEV int decode_ring_of(const struct decode_block &c, int state, int q)
 {
-    return state + ((c.warp * decode_size<H>::tiles + q) * DECODE_TILE + c.lane % DECODE_TILE) * 4;
+    return state + ((c.warp * Size::tiles + q) * DECODE_TILE + c.lane % DECODE_TILE) * 4;
 }
 
 /* Conv inputs of row 0, for a step that is about to come. */
-template <int H>
-CUDA_DEV void decode_ring_fetch(const struct decode_block &c, struct decode_lane<H> &lane,
+template <class Size>
+CUDA_DEV void decode_ring_fetch(const struct decode_block &c, struct decode_lane<Size> &lane,
                                 int ring_state)
 {
-    if (decode_size<H>::early && c.lane < DECODE_TILE)
+    if (Size::early && c.lane < DECODE_TILE)
 #pragma unroll
-        for (int q = 0; q < decode_size<H>::tiles; q++)
+        for (int q = 0; q < Size::tiles; q++)
             lane.ring[q] = *reinterpret_cast<const float4 *>(
-                decode_memory(c, 0) + decode_ring_of<H>(c, ring_state, q));
+                decode_memory(c, 0) + decode_ring_of<Size>(c, ring_state, q));
 }
 
 /* Convolution and gate, as decode_conv_gate, and x_proj of the warp's channels. */
-template <int H>
+template <class Size>
 CUDA_DEV void decode_conv_fast(const struct decode_block &c, struct decode_tape &t,
-                               struct decode_lane<H> &lane, int ring_state, float r)
+                               struct decode_lane<Size> &lane, int ring_state, float r)
 {
-    constexpr int tiles = decode_size<H>::tiles, sums = decode_size<H>::sums / DECODE_TILE;
-    constexpr int pair = decode_size<H>::pair;
+    constexpr int tiles = Size::tiles, sums = Size::sums / DECODE_TILE;
+    constexpr int pair = Size::pair, at_tape = Size::in;
     const bool is_x = c.lane < DECODE_TILE;
-    float *raw = c.raw + 2 * c.warp * decode_size<H>::channels + c.lane;
+    float *raw = c.raw + 2 * c.warp * Size::channels + c.lane;
     uint16_t *own = c.own + decode_place(c.lane % DECODE_TILE);
     float sum[sums][4] = {};
-    tape_wait<DECODE_RING - tiles>();
+    tape_wait<Size::ring - tiles>();
     __syncwarp();
 #pragma unroll
     for (int first = 0; first < tiles; first += pair) {
@@ -150,7 +154,7 @@ CUDA_DEV void decode_conv_fast(const struct decode_block &c, struct decode_tape 
         float bias[pair];
 #pragma unroll
         for (int q = 0; q < pair; q++) {
-            const uint4 *chunk = tape_chunk(t, first + q), *biases = chunk + DECODE_TILE;
+            const uint4 *chunk = tape_chunk<Size>(t, at_tape + first + q), *biases = chunk + DECODE_TILE;
             const float4 of_dt = decode_float4(biases[c.lane / 2]);
             taps[q] = decode_float4(chunk[c.lane % DECODE_TILE]);
             bias[q] = decode_float4(biases[c.lane % DECODE_TILE]).x;
@@ -164,10 +168,10 @@ CUDA_DEV void decode_conv_fast(const struct decode_block &c, struct decode_tape 
             for (int q = first; q < first + pair; q++) {
                 float *at = raw + row * c.a->shared.ld_raw + q * 2 * DECODE_TILE;
                 float4 *kept = reinterpret_cast<float4 *>(decode_memory(c, row) +
-                                                          decode_ring_of<H>(c, ring_state, q));
+                                                          decode_ring_of<Size>(c, ring_state, q));
                 const float now = *at * scale;
-                float4 x = lane.ring[decode_size<H>::early ? q : 0];
-                if ((row > 0 || !decode_size<H>::early) && is_x)
+                float4 x = lane.ring[Size::early ? q : 0];
+                if ((row > 0 || !Size::early) && is_x)
                     x = *kept;
                 const float mixed = bias[q - first] + taps[q - first].x * x.x +
                                     taps[q - first].y * x.y + taps[q - first].z * x.z +
@@ -185,36 +189,36 @@ CUDA_DEV void decode_conv_fast(const struct decode_block &c, struct decode_tape 
     __syncwarp();
 #pragma unroll
     for (int q = 0; q < tiles; q++) {
-        const uint4 *chunk = tape_chunk(t, q) + c.lane;
+        const uint4 *chunk = tape_chunk<Size>(t, at_tape + q) + c.lane;
         uint32_t b[2];
         decode_column(b, c.own + c.g * c.a->shared.ld_own + c.i * 4, q);
 #pragma unroll
         for (int k = 0; k < sums; k++)
             decode_mma(sum[k], chunk[(k + 1) * WARP], b);
     }
-    const struct decode_target target = decode_part(c, decode_size<H>::sums);
+    const struct decode_target target = decode_part(c, Size::sums);
 #pragma unroll
     for (int k = 0; k < sums; k++)
         decode_put(target, k, sum[k]);
 #pragma unroll
     for (int q = 0; q < tiles; q++)
-        tape_refill(c, t);
+        tape_refill<Size>(c, t, at_tape + q);
 }
 
 /* A row's states of a tile, this lane's. */
-template <int H>
+template <class Size>
 CUDA_DEV float *decode_states_of(const struct decode_block &c, int state, int q, int row)
 {
     return decode_memory(c, row) + state +
-           (c.warp * decode_size<H>::tiles + q) * DECODE_STATE_TILE + c.lane * DECODE_LANE_STATES;
+           (c.warp * Size::tiles + q) * DECODE_STATE_TILE + c.lane * DECODE_LANE_STATES;
 }
 
 /* dt before softplus: a lane has its channel's row of dt_proj, or from rank 8 on half of it. */
-template <int H>
+template <class Size>
 CUDA_DEV float decode_dt_fast(const struct decode_block &c, const float4 (&weights)[2],
                               const float *sums, float bias)
 {
-    constexpr int rank = decode_size<H>::rank;
+    constexpr int rank = Size::rank;
     float v = 0.0f;
     if (rank > 4)
         sums += c.lane % 2 * (rank / 2);
@@ -232,23 +236,23 @@ CUDA_DEV float decode_dt_fast(const struct decode_block &c, const float4 (&weigh
 }
 
 /* y of the warp's channels, gated, into `own`. h: of row 0 and the first tiles. */
-template <int H>
+template <class Size>
 CUDA_DEV void decode_recur_fast(const struct decode_block &c, struct decode_tape &t,
-                                const struct decode_lane<H> &lane, int state,
-                                float (&h)[decode_size<H>::pair][1][DECODE_LANE_STATES])
+                                const struct decode_lane<Size> &lane, int state,
+                                float (&h)[Size::pair][1][DECODE_LANE_STATES])
 {
-    constexpr int pair = decode_size<H>::pair, sums_n = decode_size<H>::sums;
+    constexpr int pair = Size::pair, sums_n = Size::sums, at_tape = Size::in + Size::tiles;
     const int side = c.lane % 2 * DECODE_LANE_STATES;
-    const float *raw = c.raw + c.warp * decode_size<H>::channels * 2 + c.lane / 2;
+    const float *raw = c.raw + c.warp * Size::channels * 2 + c.lane / 2;
     uint16_t *own = c.own + decode_place(c.lane / 2);
 #pragma unroll
-    for (int first = 0; first < decode_size<H>::tiles; first += pair) {
+    for (int first = 0; first < Size::tiles; first += pair) {
         float pole[pair][1][DECODE_LANE_STATES];
         float4 weights[pair][2];
-        tape_wait<DECODE_RING - pair>();
+        tape_wait<Size::ring - pair>();
 #pragma unroll
         for (int q = 0; q < pair; q++) {
-            const uint4 *chunk = tape_chunk(t, q) + c.lane;
+            const uint4 *chunk = tape_chunk<Size>(t, at_tape + first + q) + c.lane;
 #pragma unroll
             for (int k = 0; k < 2; k++) {
                 const float4 a = decode_float4(chunk[(2 + k) * WARP]);
@@ -261,25 +265,25 @@ CUDA_DEV void decode_recur_fast(const struct decode_block &c, struct decode_tape
         }
 #pragma unroll
         for (int q = 0; q < pair; q++)
-            tape_refill(c, t);
+            tape_refill<Size>(c, t, at_tape + first + q);
 #pragma unroll 1
         for (int row = 0; row < c.rows; row++) {
             const float *sums = c.sums + row * sums_n;
             const bool last = row + 1 == c.rows;
             float following[pair][DECODE_LANE_STATES] = {};
-            if (!last || first + pair < decode_size<H>::tiles)
+            if (!last || first + pair < Size::tiles)
 #pragma unroll
                 for (int q = 0; q < pair; q++)
-                    decode_read(following[q], decode_states_of<H>(c, state, first + q + last * pair,
+                    decode_read(following[q], decode_states_of<Size>(c, state, first + q + last * pair,
                                                                   last ? 0 : row + 1));
 #pragma unroll
             for (int q = 0; q < pair; q++) {
                 const float *at = raw + row * c.a->shared.ld_raw + (first + q) * 2 * DECODE_TILE;
                 const float u = at[0], gate = at[DECODE_TILE];
                 const float dt = decode_softplus(
-                    decode_dt_fast<H>(c, weights[q], sums, lane.dt_bias[first + q]));
-                float y = decode_states_here(decode_states_of<H>(c, state, first + q, row), h[q],
-                                             pole[q], sums + decode_size<H>::rank + side, dt,
+                    decode_dt_fast<Size>(c, weights[q], sums, lane.dt_bias[first + q]));
+                float y = decode_states_here(decode_states_of<Size>(c, state, first + q, row), h[q],
+                                             pole[q], sums + Size::rank + side, dt,
                                              dt * u);
                 y += __shfl_xor_sync((unsigned)ALL_LANES, y, 1);
                 y = (y + lane.d[first + q] * u) * gate;
@@ -295,19 +299,21 @@ CUDA_DEV void decode_recur_fast(const struct decode_block &c, struct decode_tape
 }
 
 /* out_proj's sums over the warp's channels. */
-template <int H> CUDA_DEV void decode_out_fast(const struct decode_block &c, struct decode_tape &t)
+template <class Size> CUDA_DEV void decode_out_fast(const struct decode_block &c, struct decode_tape &t)
 {
-    constexpr int depth = decode_size<H>::tiles, outputs = H / DECODE_TILE;
-    constexpr int chunks = decode_size<H>::out < 2 ? 1 : 2, tiles = chunks * DECODE_CHUNK / depth;
-    const struct decode_target target = decode_part(c, H);
+    constexpr int depth = Size::tiles, outputs = Size::width / DECODE_TILE;
+    constexpr int chunks = Size::out < 2 ? 1 : 2, tiles = chunks * DECODE_CHUNK / depth;
+    const struct decode_target target = decode_part(c, Size::width);
     uint32_t b[depth][2];
 #pragma unroll
     for (int k = 0; k < depth; k++)
         decode_column(b[k], c.own + c.g * c.a->shared.ld_own + c.i * 4, k);
 #pragma unroll 1
     for (int first = 0; first < outputs; first += tiles) {
-        tape_wait<DECODE_RING - chunks>();
-        const uint4 *chunk[2] = {tape_chunk(t, 0) + c.lane, tape_chunk(t, 1) + c.lane};
+        const int at_tape = Size::chunks - Size::out + first / tiles * chunks;
+        tape_wait<Size::ring - chunks>();
+        const uint4 *chunk[2] = {tape_chunk<Size>(t, at_tape) + c.lane,
+                                 tape_chunk<Size>(t, at_tape + 1) + c.lane};
         float sum[tiles][4] = {};
 #pragma unroll
         for (int j = 0; j < tiles * depth; j++)
@@ -316,7 +322,7 @@ template <int H> CUDA_DEV void decode_out_fast(const struct decode_block &c, str
                            b[j % depth]);
 #pragma unroll
         for (int k = 0; k < chunks; k++)
-            tape_refill(c, t);
+            tape_refill<Size>(c, t, at_tape + k);
 #pragma unroll
         for (int k = 0; k < tiles; k++)
             if (k < outputs)
@@ -325,69 +331,71 @@ template <int H> CUDA_DEV void decode_out_fast(const struct decode_block &c, str
 }
 
 /* The sum of all warps' parts, `ld` floats each, of entry e of (rows, N). */
-template <int H, int N> CUDA_DEV float decode_total_fast(const struct decode_block &c, int e, int ld)
+template <class Size, int N>
+CUDA_DEV float decode_total_fast(const struct decode_block &c, int e, int ld)
 {
     const float *part = c.part + e / N * (N + 4) + e % N;
-    float v[decode_size<H>::warps], sum;
+    float v[Size::warps], sum;
 #pragma unroll
-    for (int w = 0; w < decode_size<H>::warps; w++)
+    for (int w = 0; w < Size::warps; w++)
         v[w] = part[w * ld];
     sum = v[0];
 #pragma unroll
-    for (int w = 1; w < decode_size<H>::warps; w++)
+    for (int w = 1; w < Size::warps; w++)
         sum += v[w];
     return sum;
 }
 
 /* The mixers of a run, one after the other. `next`: the run that comes after it, or NULL. */
-template <int H>
+template <class Size>
 CUDA_DEV void decode_run_fast(const struct decode_block &c, struct decode_tape &t,
                               const struct decode_step *s, const struct decode_step *next)
 {
-    using size = decode_size<H>;
+    constexpr int width = Size::width;
     const struct decode_shared &shared = c.a->shared;
-    const bool here = c.warp < size::warps;
-    struct decode_lane<H> lane = {};
-    tape_begin(c, t, *s, next);
+    const bool here = c.warp < Size::warps;
+    struct decode_lane<Size> lane = {};
+    tape_begin<Size>(c, t, *s);
     if (here)
-        decode_ring_fetch<H>(c, lane, s->ring_state);
+        decode_ring_fetch<Size>(c, lane, s->ring_state);
 #pragma unroll 1
     for (const struct decode_step *const end = s + s->run; s < end; s++) {
         const int skip = s->skip, keep = s->keep, state = s->state;
         /* from the step, so that addresses are not found out long before and held in registers */
         const int ld_sums = c.rows * (s->n_sums + 4), ld_out = c.rows * (s->width + 4);
-        float h[size::pair][1][DECODE_LANE_STATES];
+        float h[Size::pair][1][DECODE_LANE_STATES];
+        tape_layer<Size>(c, t, s + 1 == end, next);
         if (here)
 #pragma unroll
-            for (int q = 0; q < size::pair; q++)
-                decode_read(h[q][0], decode_states_of<H>(c, state, q, 0));
+            for (int q = 0; q < Size::pair; q++)
+                decode_read(h[q][0], decode_states_of<Size>(c, state, q, 0));
         __syncthreads();
         if (here) {
-            const float r = decode_in_fast<H>(c, t);
+            const float r = decode_in_fast<Size>(c, t);
             __syncwarp();
-            decode_conv_fast<H>(c, t, lane, s->ring_state, r);
+            decode_conv_fast<Size>(c, t, lane, s->ring_state, r);
             if (s + 1 < end)
-                decode_ring_fetch<H>(c, lane, s[1].ring_state);
+                decode_ring_fetch<Size>(c, lane, s[1].ring_state);
         }
         __syncthreads();
-        for (int e = (int)threadIdx.x; e < c.rows * size::sums; e += DECODE_BLOCK)
-            c.sums[e] = decode_total_fast<H, size::sums>(c, e, ld_sums);
+        for (int e = (int)threadIdx.x; e < c.rows * Size::sums; e += DECODE_BLOCK)
+            c.sums[e] = decode_total_fast<Size, Size::sums>(c, e, ld_sums);
         __syncthreads();
         if (here) {
-            decode_recur_fast<H>(c, t, lane, state, h);
-            decode_out_fast<H>(c, t);
+            decode_recur_fast<Size>(c, t, lane, state, h);
+            decode_out_fast<Size>(c, t);
         } else {
 #pragma unroll 1
-            for (int k = 0; k < size::chunks; k++) {
-                tape_wait<DECODE_RING - 1>();
-                tape_refill(c, t);
+            for (int k = 0; k < Size::chunks; k++) {
+                tape_wait<Size::ring - 1>();
+                tape_refill<Size>(c, t, k);
             }
         }
         __syncthreads();
 #pragma unroll 1
-        for (int e = (int)threadIdx.x; e < c.rows * H; e += DECODE_BLOCK) {
-            const int row = e / H, i = e % H;
-            float v = decode_total_fast<H, H>(c, e, ld_out) + c.x[row * shared.ld_x + i];
+        for (int e = (int)threadIdx.x; e < c.rows * width; e += DECODE_BLOCK) {
+            const int row = e / width, i = e % width;
+            float v = decode_total_fast<Size, width>(c, e, ld_out) + c.x[row * shared.ld_x + i];
             if (skip >= 0)
                 v += c.keep[(skip * c.rows + row) * shared.ld_keep + i];
             c.x[row * shared.ld_x + i] = v;
@@ -395,6 +403,7 @@ CUDA_DEV void decode_run_fast(const struct decode_block &c, struct decode_tape &
             if (keep >= 0)
                 c.keep[(keep * c.rows + row) * shared.ld_keep + i] = v;
         }
+        t.layer = t.after;
     }
 }
 

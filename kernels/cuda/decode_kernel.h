@@ -53,13 +53,13 @@ CUDA_DEV void decode_run_any(const struct decode_block &c, struct decode_tape &t
                              const struct decode_step *s, const struct decode_step *next)
 {
     if (s->fast == 64)
-        decode_run_fast<64>(c, tape, s, next);
+        decode_run_fast<decode_size<64>>(c, tape, s, next);
     else if (s->fast == 128)
-        decode_run_fast<128>(c, tape, s, next);
+        decode_run_fast<decode_size<128>>(c, tape, s, next);
     else if (s->fast == 256)
-        decode_run_fast<256>(c, tape, s, next);
+        decode_run_fast<decode_size<256>>(c, tape, s, next);
     else
-        decode_run_fast<32>(c, tape, s, next);
+        decode_run_fast<decode_size<32>>(c, tape, s, next);
 }
 
 /* One tick of a tier. */
@@ -85,7 +85,7 @@ CUDA_DEV void decode_tick(const struct decode_block &c, const struct decode_run 
         if (s.kind >= DECODE_MIXER)
             decode_work(c, in, s, next, tick);
         else
-            decode_entries(c, s, run.inputs, run.labels, tick);
+            decode_entries(c, s, run.inputs, run.inputs + DECODE_GROUP, tick);
         if (passes)
             decode_after(c, run, s, tier, tick);
     }
@@ -161,7 +161,6 @@ CUDA_DEV void decode_begin(struct decode_block &c, struct decode_run &run, char 
     run.end = a.part[part + 1];
     run.made = reinterpret_cast<uint8_t *>(shared + at.codes);
     run.inputs = reinterpret_cast<int *>(shared + at.codes + DECODE_GROUP * DECODE_CODES);
-    run.labels = run.inputs + DECODE_GROUP;
     run.board = reinterpret_cast<struct decode_board *>(shared + at.board);
     c.order = &run.board->order;
     run.flags = a.flags + group * a.n_tiers * 2;
@@ -178,6 +177,8 @@ CUDA_DEV void decode_begin(struct decode_block &c, struct decode_run &run, char 
     decode_take_order(c, run, 0);
 }
 
+/* One: groups have one row, which the compiler then knows. */
+template <bool One>
 static __global__ void __launch_bounds__(DECODE_BLOCK)
     decode_kernel(GPU_PARAM struct decode_launch a)
 {
@@ -188,21 +189,23 @@ static __global__ void __launch_bounds__(DECODE_BLOCK)
     struct decode_tape tape = {};
     c.a = &a;
     decode_begin(c, run, shared);
+    if (One)
+        c.rows = c.streams = 1;
     if (a.clocks && blockIdx.x == 0 && threadIdx.x == 0)
         a.clocks[0] = gpu_clock();
     const struct decode_step &first = c.steps[a.tiers[run.begin].first_product];
     decode_fetch<DECODE_AHEAD_IN>(in, decode_fragments(c, first.in), decode_count(c, first.in));
     tape.ring = reinterpret_cast<uint4 *>(shared + a.shared.tape) +
                 c.warp * DECODE_RING * DECODE_CHUNK * WARP;
-    tape.ready = -1;
-    for (unsigned k = 0;;) {
+    for (;;) {
         decode_ticks(c, run, in, tape);
         if (!a.mail)
             break;
-        decode_made_order(c, run, k++);
-        if (!decode_goes_on(c, run, k))
+        const unsigned next = c.order->number + 1;
+        decode_made_order(c, run, next - 1);
+        if (!decode_goes_on(c, run, next))
             break;
-        decode_take_order(c, run, k);
+        decode_take_order(c, run, next);
     }
     tape_wait<0>();
     if (run.begin > 0)

@@ -43,6 +43,7 @@ static bool live_open(struct decoder *d)
 static void live_post(struct decoder *d, const struct decode_order *order)
 {
     d->mail->order = *order;
+    d->mail->order.number = d->posted;
     __atomic_store_n(&d->mail->posted, ++d->posted, __ATOMIC_RELEASE);
 }
 
@@ -86,7 +87,7 @@ static void live_launch(struct decoder *d, struct decode_order *order)
     cuda_keep_error(cuda, cudaStreamWaitEvent(d->live_stream, d->live_begin, 0), "decode");
     cuda_keep_error(cuda, cudaMemsetAsync(launch->flags, 0, (size_t)flags_bytes(d), d->live_stream),
                     "decode");
-    GPU_LAUNCH_COOP(decode_kernel, blocks, DECODE_BLOCK, (size_t)launch->shared.size,
+    GPU_LAUNCH_COOP(decode_kernel_of(*launch), blocks, DECODE_BLOCK, (size_t)launch->shared.size,
                     d->live_stream, *launch);
     cuda_launched(cuda, "decode");
     cuda_keep_error(cuda, cudaEventRecord(d->live_end, d->live_stream), "decode");

@@ -72,7 +72,7 @@ static int blocks_at_once(int shared)
     int device = 0, processors = 0, each = 0;
     cudaGetDevice(&device);
     cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-    cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, decode_kernel, DECODE_BLOCK,
+    cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, decode_kernel<false>, DECODE_BLOCK,
                                                   (size_t)shared);
     return processors * each;
 }
@@ -92,7 +92,8 @@ static bool layout_choose(struct decoder *d, const struct decode_step *steps, in
         return error_set("the CUDA engine has no room for this model: a block has %d KiB of shared "
                          "memory; use --precision fp32, which goes operation by operation",
                          limit / 1024);
-    cudaFuncSetAttribute(decode_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, limit);
+    cudaFuncSetAttribute(decode_kernel<true>, cudaFuncAttributeMaxDynamicSharedMemorySize, limit);
+    cudaFuncSetAttribute(decode_kernel<false>, cudaFuncAttributeMaxDynamicSharedMemorySize, limit);
     const int at_once = blocks_at_once(shared_of(steps, a->n_steps, n_slots, group * each).size);
     const int side_by_side = tiers > 1 ? at_once / tiers : 0; /* groups */
     const bool fits = o->n_streams <= (int64_t)side_by_side * group;

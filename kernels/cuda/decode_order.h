@@ -18,7 +18,7 @@
 /* What a block is at work on. */
 struct decode_run {
     int begin, end;       /* its tiers */
-    int *inputs, *labels; /* (rows), shared memory */
+    int *inputs; /* (DECODE_GROUP), shared memory; then as many labels */
     uint8_t *made;
     unsigned *flags;
     struct decode_board *board;
@@ -86,10 +86,11 @@ CUDA_DEV void decode_take_order(const struct decode_block &c, const struct decod
     const uint32_t *from = reinterpret_cast<const uint32_t *>(a.mail ? &a.mail->order : &a.order);
     const int32_t *labels = a.mail ? a.mail_labels : a.labels;
     const int thread = (int)threadIdx.x;
+#pragma unroll 1
     for (int e = thread; e < (int)(sizeof(struct decode_order) / 4); e += DECODE_BLOCK)
         reinterpret_cast<uint32_t *>(&run.board->order)[e] = from[e];
     if (thread < c.rows)
-        run.labels[thread] = labels[decode_index(c, thread)];
+        run.inputs[DECODE_GROUP + thread] = labels[decode_index(c, thread)];
     if (a.mail && run.begin == 0 && thread < c.streams)
         a.nats[c.first_stream + thread] = a.mail_nats[c.first_stream + thread];
     if (a.mail)
