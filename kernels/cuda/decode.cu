@@ -67,8 +67,8 @@ static void samples_launch(struct decoder *d, const struct decode_args *a, int64
         GPU_LAUNCH_COOP(decode_kernel_of(launch), blocks, DECODE_BLOCK, (size_t)launch.shared.size,
                         cuda->stream, launch);
     else
-        GPU_LAUNCH(decode_kernel_of(launch), blocks, DECODE_BLOCK, (size_t)launch.shared.size, cuda->stream,
-                   launch);
+        GPU_LAUNCH(decode_kernel_of(launch), blocks, DECODE_BLOCK, (size_t)launch.shared.size,
+                   cuda->stream, launch);
     cuda_launched(cuda, "decode");
     cuda_keep_error(cuda, cudaEventRecord(d->done[half], cuda->stream), "decode");
     d->n += n;

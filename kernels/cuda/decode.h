@@ -14,8 +14,9 @@
  * columns, which do not touch each other: a row's result is the same wherever it is.
  * A warp owns 16 s inner channels of every block of layers and keeps them from the input product to
  * the output product, so that a mixer has but four barriers: its inputs, sums of x_proj over warps,
- * their total, sums of out_proj over warps. Weights are read from memory straight into registers in
- * the order of their use, those of the next step while this one is at work.
+ * their total, sums of out_proj over warps. Weights are on their way before they are needed, in the
+ * order of their use: those of the common mixers through shared memory (decode_tape.h), the first
+ * of other steps straight into registers, while the step before is at work.
  *
  * Rounding to half precision happens to weights (with the gain of the norm before them), and to
  * what a product reads: a block's input before it is scaled by its norm, u, y, frames. Residuals,
@@ -36,8 +37,8 @@ enum {
     DECODE_CODES = 32,   /* samples whose codes are written at once */
     DECODE_DEPTH = 8,    /* fragments of a tile: a power of two to here, then a multiple */
     DECODE_DEPTH_IN = 4, /* of a step's first product at least */
-    DECODE_CHUNK = 4, /* fragments of a tape that are asked for at once */
-    DECODE_RING = 5,  /* chunks of a tape on their way to a warp: no more than the least layer has */
+    DECODE_CHUNK = 4,    /* fragments of a tape that are asked for at once */
+    DECODE_RING = 5,     /* chunks of a tape on their way to a warp, at most */
     /* fragments a warp has on their way for a step's products */
     DECODE_AHEAD_IN = 8,
     DECODE_AHEAD_MID = 4,
@@ -88,9 +89,9 @@ struct decode_step {
     int run;          /* of the first of a run: steps of it; else 0 */
     int next_run;     /* the first step of the next run of the tick; -1: there is none */
     int tape, tape_n; /* of a run: the first fragment of warp 0's tape, fragments a warp */
-    int n_out;    /* of the first product; not a mixer's */
-    int channels; /* of a warp: whole tiles */
-    int warps;    /* that have channels */
+    int n_out;        /* of the first product; not a mixer's */
+    int channels;     /* of a warp: whole tiles */
+    int warps;        /* that have channels */
     /* mixer */
     int selective, is_complex;
     int n_taps, ring; /* conv inputs kept, and floats they take: a multiple of 4 */
@@ -130,7 +131,7 @@ struct decode_shared {
     int codes;  /* (rows, DECODE_CODES) made, then (rows) inputs and labels as int */
     int board;
     int steps;
-    int tape;   /* (warps, DECODE_RING, DECODE_CHUNK) fragments */
+    int tape; /* (warps, DECODE_RING, DECODE_CHUNK) fragments */
     int size;
     int ld_x, ld_half, ld_raw, ld_own, ld_keep;
 };

@@ -1,10 +1,12 @@
 /*
  * The common mixer of the decode engine: selective, 16 real states, 4 taps, twice as wide inside,
  * of a width known to the compiler. What decode_work (decode_step.h) does, without a branch or an
- * address to be found out between one barrier and the next, and weights from a tape (decode_tape.h).
+ * address to be found out between one barrier and the next, and weights from a tape
+ * (decode_tape.h).
  *
  * A layer's tape, for each warp: in_proj; for each tile of 16 inner channels a chunk of what its
- * convolution and x_proj need; for each tile one of dt_proj and A; out_proj. decode_runs.cu packs it.
+ * convolution and x_proj need; for each tile one of dt_proj and A; out_proj. decode_runs.cu packs
+ * it.
  */
 #ifndef HISS_KERNELS_CUDA_DECODE_FAST_H
 #define HISS_KERNELS_CUDA_DECODE_FAST_H
@@ -19,14 +21,14 @@ template <int H> struct decode_size {
     static constexpr int channels = tiles * DECODE_TILE;
     static constexpr int warps = 2 * H / channels;
     static constexpr int depth = H < 64 ? (int)DECODE_DEPTH_IN : H / DECODE_TILE;
-    static constexpr int rank = H < 64 ? 4 : H / 16; /* of dt, rounded up to 4 */
-    static constexpr int sums = 48;                  /* rank + 32, rounded up to tiles */
+    static constexpr int rank = H < 64 ? 4 : H / 16;            /* of dt, rounded up to 4 */
+    static constexpr int sums = 48;                             /* rank + 32, rounded up to tiles */
     static constexpr int in = 2 * tiles * depth / DECODE_CHUNK; /* chunks */
     static constexpr int out = (H / DECODE_TILE * tiles + DECODE_CHUNK - 1) / DECODE_CHUNK;
     static constexpr int chunks = in + 2 * tiles + out;
-    static constexpr int ring = H < 128 ? 5 : 4; /* of its tape: chunks is a multiple */
+    static constexpr int ring = H < 128 ? 5 : 4;    /* of its tape: chunks is a multiple */
     static constexpr int pair = tiles == 2 ? 2 : 1; /* tiles at once: registers */
-    static constexpr bool early = tiles < 4; /* conv inputs come a step ahead */
+    static constexpr bool early = tiles < 4;        /* conv inputs come a step ahead */
     static_assert(chunks % ring == 0 && ring <= DECODE_RING && tiles <= ring, "a ring's turns");
 };
 
@@ -64,15 +66,16 @@ template <class Size> CUDA_DEV float decode_rms_fast(const struct decode_block &
 }
 
 /* in_proj of the warp's channels, two chunks at a time, into `raw`. Returns 1 / rms of row g. */
-template <class Size> CUDA_DEV float decode_in_fast(const struct decode_block &c, struct decode_tape &t)
+template <class Size>
+CUDA_DEV float decode_in_fast(const struct decode_block &c, struct decode_tape &t)
 {
     constexpr int depth = Size::depth, both = 2 * DECODE_CHUNK;
-    constexpr int turns = depth > both ? depth / both : 1; /* of a tile */
-    constexpr int tiles = depth < both ? both / depth : 1; /* of a turn */
+    constexpr int turns = depth > both ? depth / both : 1;                /* of a tile */
+    constexpr int tiles = depth < both ? both / depth : 1;                /* of a turn */
     constexpr int each = both / tiles, chains = turns > 1 ? 2 : each / 2; /* of sums: no waiting */
     const uint16_t *x = c.half + c.g * c.a->shared.ld_half + c.i * 4;
-    const struct decode_target target = decode_target_of(
-        c, c.raw + c.warp * 2 * Size::channels, c.a->shared.ld_raw);
+    const struct decode_target target =
+        decode_target_of(c, c.raw + c.warp * 2 * Size::channels, c.a->shared.ld_raw);
     float sum[tiles][chains][4], r = 0.0f;
 #pragma unroll 1
     for (int turn = 0; turn < Size::in / 2; turn++) {
@@ -154,7 +157,8 @@ CUDA_DEV void decode_conv_fast(const struct decode_block &c, struct decode_tape 
         float bias[pair];
 #pragma unroll
         for (int q = 0; q < pair; q++) {
-            const uint4 *chunk = tape_chunk<Size>(t, at_tape + first + q), *biases = chunk + DECODE_TILE;
+            const uint4 *chunk = tape_chunk<Size>(t, at_tape + first + q),
+                        *biases = chunk + DECODE_TILE;
             const float4 of_dt = decode_float4(biases[c.lane / 2]);
             taps[q] = decode_float4(chunk[c.lane % DECODE_TILE]);
             bias[q] = decode_float4(biases[c.lane % DECODE_TILE]).x;
@@ -209,8 +213,8 @@ CUDA_DEV void decode_conv_fast(const struct decode_block &c, struct decode_tape 
 template <class Size>
 CUDA_DEV float *decode_states_of(const struct decode_block &c, int state, int q, int row)
 {
-    return decode_memory(c, row) + state +
-           (c.warp * Size::tiles + q) * DECODE_STATE_TILE + c.lane * DECODE_LANE_STATES;
+    return decode_memory(c, row) + state + (c.warp * Size::tiles + q) * DECODE_STATE_TILE +
+           c.lane * DECODE_LANE_STATES;
 }
 
 /* dt before softplus: a lane has its channel's row of dt_proj, or from rank 8 on half of it. */
@@ -274,8 +278,9 @@ CUDA_DEV void decode_recur_fast(const struct decode_block &c, struct decode_tape
             if (!last || first + pair < Size::tiles)
 #pragma unroll
                 for (int q = 0; q < pair; q++)
-                    decode_read(following[q], decode_states_of<Size>(c, state, first + q + last * pair,
-                                                                  last ? 0 : row + 1));
+                    decode_read(following[q],
+                                decode_states_of<Size>(c, state, first + q + last * pair,
+                                                       last ? 0 : row + 1));
 #pragma unroll
             for (int q = 0; q < pair; q++) {
                 const float *at = raw + row * c.a->shared.ld_raw + (first + q) * 2 * DECODE_TILE;
@@ -283,8 +288,7 @@ CUDA_DEV void decode_recur_fast(const struct decode_block &c, struct decode_tape
                 const float dt = decode_softplus(
                     decode_dt_fast<Size>(c, weights[q], sums, lane.dt_bias[first + q]));
                 float y = decode_states_here(decode_states_of<Size>(c, state, first + q, row), h[q],
-                                             pole[q], sums + Size::rank + side, dt,
-                                             dt * u);
+                                             pole[q], sums + Size::rank + side, dt, dt * u);
                 y += __shfl_xor_sync((unsigned)ALL_LANES, y, 1);
                 y = (y + lane.d[first + q] * u) * gate;
                 if (c.lane % 2 == 0)
@@ -299,7 +303,8 @@ CUDA_DEV void decode_recur_fast(const struct decode_block &c, struct decode_tape
 }
 
 /* out_proj's sums over the warp's channels. */
-template <class Size> CUDA_DEV void decode_out_fast(const struct decode_block &c, struct decode_tape &t)
+template <class Size>
+CUDA_DEV void decode_out_fast(const struct decode_block &c, struct decode_tape &t)
 {
     constexpr int depth = Size::tiles, outputs = Size::width / DECODE_TILE;
     constexpr int chunks = Size::out < 2 ? 1 : 2, tiles = chunks * DECODE_CHUNK / depth;
@@ -354,7 +359,8 @@ CUDA_DEV void decode_run_fast(const struct decode_block &c, struct decode_tape &
     constexpr int width = Size::width;
     const struct decode_shared &shared = c.a->shared;
     const bool here = c.warp < Size::warps;
-    struct decode_lane<Size> lane = {};
+    struct decode_lane<Size> lane = {
+    };
     tape_begin<Size>(c, t, *s);
     if (here)
         decode_ring_fetch<Size>(c, lane, s->ring_state);

@@ -64,7 +64,8 @@ CUDA_DEV void decode_run_any(const struct decode_block &c, struct decode_tape &t
 
 /* One tick of a tier. */
 CUDA_DEV void decode_tick(const struct decode_block &c, const struct decode_run &run,
-                          uint4 (&in)[DECODE_AHEAD_IN], struct decode_tape &tape, int tier, unsigned tick)
+                          uint4 (&in)[DECODE_AHEAD_IN], struct decode_tape &tape, int tier,
+                          unsigned tick)
 {
     const struct decode_tier &list = c.a->tiers[tier];
     const struct decode_tier &follow = c.a->tiers[decode_follow(*c.a, run, tier, tick)];

@@ -48,9 +48,9 @@ static struct decode_shared shared_of(const struct decode_step *steps, int n_ste
         n_steps * (int64_t)sizeof *steps,
         tape,
     };
-    int *const place[] = {&at.x,    &at.x_half, &at.raw,   &at.own,   &at.part,  &at.sums,
-                          &at.keep, &at.logits, &at.noise, &at.codes, &at.board, &at.steps,
-                          &at.tape};
+    int *const place[] = {&at.x,     &at.x_half, &at.raw,    &at.own,   &at.part,
+                          &at.sums,  &at.keep,   &at.logits, &at.noise, &at.codes,
+                          &at.board, &at.steps,  &at.tape};
     for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
         *place[i] = (int)size;
         size += (bytes[i] + 15) / 16 * 16;

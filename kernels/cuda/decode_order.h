@@ -17,8 +17,8 @@
 
 /* What a block is at work on. */
 struct decode_run {
-    int begin, end;       /* its tiers */
-    int *inputs; /* (DECODE_GROUP), shared memory; then as many labels */
+    int begin, end; /* its tiers */
+    int *inputs;    /* (DECODE_GROUP), shared memory; then as many labels */
     uint8_t *made;
     unsigned *flags;
     struct decode_board *board;

@@ -66,7 +66,7 @@ static void runs_join(struct decode_launch *a, struct decode_step *steps, struct
 {
     for (int tier = 0; tier < a->n_tiers; tier++) {
         const int begin = a->tiers[tier].first, end = begin + a->tiers[tier].n;
-        for (int i = begin; i < end; i += steps[i].run > 0 ? steps[i].run : 1) {
+        for (int i = begin; i<end; i += steps[i].run> 0 ? steps[i].run : 1) {
             struct decode_step *s = &steps[i];
             while (s->fast > 0 && i + s->run < end && s[s->run].fast == s->fast)
                 s->run++;

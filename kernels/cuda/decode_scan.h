@@ -28,7 +28,8 @@ CUDA_DEV int decode_channel(const struct decode_block &c, const struct decode_st
 
 /* --- convolution ------------------------------------------------------------------------------ */
 
-/* Of a mixer's first tile the conv inputs of row 0, taps and bias; a lane below 16 has a channel. */
+/* Of a mixer's first tile the conv inputs of row 0, taps and bias; a lane below 16 has a channel.
+ */
 struct decode_conv_first {
     float4 ring, taps;
     float bias;

@@ -3,8 +3,8 @@
  * that decode_fast.h does, everything that a warp reads and nobody writes lies in memory one after
  * the other, in the order of use, in chunks of DECODE_CHUNK fragments. Asynchronous copies keep the
  * warp's ring in shared memory some chunks ahead, through the end of a run into the next, so that
- * no step waits for memory, and no register for a load. A layer has a multiple of the ring's chunks,
- * so that where a chunk is does not depend on the layer.
+ * no step waits for memory, and no register for a load. A layer has a multiple of the ring's
+ * chunks, so that where a chunk is does not depend on the layer.
  */
 #ifndef HISS_KERNELS_CUDA_DECODE_TAPE_H
 #define HISS_KERNELS_CUDA_DECODE_TAPE_H
