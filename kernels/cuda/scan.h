@@ -326,16 +326,32 @@ CUDA_DEV void scan_fetch_c(struct scan_numbers<K> &k, const float *row, struct s
             scan_fetch<K>(k.c[0][p], row, K::parts + p, lane, n_state);
 }
 
-/* A tile's entries of a lane's channels at a tick. */
-template <class K> CUDA_DEV void scan_pick(float (&to)[K::many], const float *tile, int at)
+/* One float or a pair of them, aligned to as many. */
+template <int N> CUDA_DEV void scan_get(float (&to)[N], const float *from)
 {
-    if constexpr (K::many == 2) {
-        const float2 v = *reinterpret_cast<const float2 *>(tile + at);
+    static_assert(N <= 2, "a pair");
+    if constexpr (N == 2) {
+        const float2 v = *reinterpret_cast<const float2 *>(from);
         to[0] = v.x;
         to[1] = v.y;
     } else {
-        to[0] = tile[at];
+        to[0] = *from;
     }
+}
+
+template <int N> CUDA_DEV void scan_put(float *to, const float (&from)[N])
+{
+    static_assert(N <= 2, "a pair");
+    if constexpr (N == 2)
+        *reinterpret_cast<float2 *>(to) = make_float2(from[0], from[1]);
+    else
+        *to = from[0];
+}
+
+/* A tile's entries of a lane's channels at a tick. */
+template <class K> CUDA_DEV void scan_pick(float (&to)[K::many], const float *tile, int at)
+{
+    scan_get<K::many>(to, tile + at);
 }
 
 /* dt at a tick; 1 if it is static. */

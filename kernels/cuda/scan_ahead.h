@@ -11,13 +11,16 @@
 
 #include "kernels/cuda/scan_reverse.h"
 
-/* Whether all rows can be copied by 16 bytes. */
-static inline bool scan_ahead_fits(const struct scan_args &a, const float *dy)
+/* Whether all rows can be copied by 16 bytes, and stored by 8. */
+static inline bool scan_ahead_fits(const struct scan_backward_args &b)
 {
+    const struct scan_args &a = b.forward;
     const uintptr_t at = (uintptr_t)a.u | (uintptr_t)a.z | (uintptr_t)a.dt_raw | (uintptr_t)a.bc |
-                         (uintptr_t)dy | (uintptr_t)a.entering;
+                         (uintptr_t)b.dy | (uintptr_t)a.entering;
+    const uintptr_t to = (uintptr_t)b.du | (uintptr_t)b.ddt_raw | (uintptr_t)b.dz;
     const int64_t step = a.inner | a.ld_z | a.ld_bc;
-    return at % 16 == 0 && step % 4 == 0 && a.n_state == PAIR_STATES;
+    return at % 16 == 0 && step % 4 == 0 && to % 8 == 0 && b.ld_dz % 2 == 0 &&
+           a.n_state == PAIR_STATES;
 }
 
 /* A thread's part of some ticks. */
@@ -74,7 +77,7 @@ template <class K> CUDA_DEV void scan_ahead_turn(float *smem, const struct scan_
         return;
     if (!x.gates) {
         const float *bias = a.dt_bias + x.e;
-        for (int t0 = 0; t0 < n; t0 += x.ticks) {
+        for (int t0 = 0; t0 + x.tick < n; t0 += x.ticks) { /* where there is no tick, dt stays 0 */
             float4 *at = reinterpret_cast<float4 *>(smem + M::dt + t0 * K::channels) + x.quad;
             float4 v = *at;
             v.x = scan_softplus(v.x + bias[0]);
@@ -149,6 +152,7 @@ CUDA_DEV void scan_ahead_free(float *smem, const struct scan_args &a, const floa
     if (t == last) {
         scan_ahead_state<K>(smem, entering, lane, a);
         /* rows that a ragged chunk did not have */
+#pragma unroll 1
         for (int i = (done + ticks - 1) / ticks * ticks; i < SCAN_TICKS; i += ticks)
             scan_ahead_copy<K>(smem, a, dy, row, i, SCAN_TICKS);
     } else if (done % ticks == 0) {

@@ -63,50 +63,71 @@ static __global__ void __launch_bounds__(SCAN_THREADS, 4)
 
 /* --- the kernel ------------------------------------------------------------------------------- */
 
-/* What a thread sums over the ticks of its own channel (threadIdx.x % K::channels). */
-struct scan_channel_sums {
-    float d, bias;
+/* What a thread sums over the ticks of its own N channels, those from N threadIdx.x % K::channels
+   on. */
+template <int N> struct scan_channel_sums {
+    float d[N], bias[N];
 };
 
 /* Gradients of the activations of a stretch from staged tick t0 on, of n staged ticks, from what
-   the lanes found. */
-template <class K>
+   the lanes found; N channels of a tick at once. */
+template <class K, int N>
 CUDA_DEV void scan_store_stretch(const float *smem, const float *found,
-                                 const struct scan_backward_args &a, struct scan_channel_sums &sums,
-                                 int64_t row, int t0, int n)
+                                 const struct scan_backward_args &a,
+                                 struct scan_channel_sums<N> &sums, int64_t row, int t0, int n)
 {
     typedef scan_back_smem<K> M;
     const struct scan_args &f = a.forward;
-    const int e = (int)blockIdx.x * K::channels + (int)threadIdx.x % K::channels;
+    constexpr int shares = (M::found_size + N * SCAN_THREADS - 1) / (N * SCAN_THREADS);
+    const int channel = (int)(N * threadIdx.x % K::channels);
+    const int e = (int)blockIdx.x * K::channels + channel;
     if (e >= f.inner)
         return;
-    const float d = smem[M::d + (int)threadIdx.x % K::channels];
+    float d[N];
+    scan_get<N>(d, smem + M::d + channel);
 #pragma unroll
-    for (int i = (int)threadIdx.x; i < M::found_size; i += SCAN_THREADS) {
-        const int tick = t0 + i / K::channels, staged = t0 * K::channels + i;
-        if (tick >= n)
+    for (int j = 0; j < shares; j++) {
+        const unsigned i = N * (threadIdx.x + (unsigned)j * SCAN_THREADS);
+        const int tick = t0 + (int)(i / K::channels), staged = t0 * K::channels + (int)i;
+        if (tick >= n || (M::found_size % (N * SCAN_THREADS) && i >= M::found_size))
             continue;
         const int64_t t = row + tick, at = t * f.inner + e;
-        const float u = smem[M::u + staged], q = smem[M::q + staged], input = found[M::input + i];
+        float u[N], q[N], input[N], du[N];
+        scan_get<N>(u, smem + M::u + staged);
+        scan_get<N>(q, smem + M::q + staged);
+        scan_get<N>(input, found + M::input + i);
         if constexpr (K::selective) {
-            const float dt = smem[M::dt + staged];
-            const float ddt = (input * u + found[M::pole + i]) * scan_softplus_slope(dt);
-            a.du[at] = input * dt + d * q;
-            a.ddt_raw[at] = ddt;
-            sums.bias += ddt;
+            float dt[N], pole[N], ddt[N];
+            scan_get<N>(dt, smem + M::dt + staged);
+            scan_get<N>(pole, found + M::pole + i);
+#pragma unroll
+            for (int w = 0; w < N; w++) {
+                ddt[w] = (input[w] * u[w] + pole[w]) * scan_softplus_slope(dt[w]);
+                du[w] = input[w] * dt[w] + d[w] * q[w];
+                sums.bias[w] += ddt[w];
+            }
+            scan_put<N>(a.ddt_raw + at, ddt);
         } else {
-            a.du[at] = input + d * q;
+#pragma unroll
+            for (int w = 0; w < N; w++)
+                du[w] = input[w] + d[w] * q[w];
         }
-        sums.d += q * u;
-        if (f.z)
-            a.dz[t * a.ld_dz + e] = smem[M::gate + staged];
+        scan_put<N>(a.du + at, du);
+#pragma unroll
+        for (int w = 0; w < N; w++)
+            sums.d[w] += q[w] * u[w];
+        if (f.z) {
+            float gate[N];
+            scan_get<N>(gate, smem + M::gate + staged);
+            scan_put<N>(a.dz + t * a.ld_dz + e, gate);
+        }
     }
 }
 
 /* The block's row of parameter gradients. */
-template <class K>
+template <class K, int N>
 CUDA_DEV void scan_store_sums(float *smem, float *to, const typename K::sums &dcoef,
-                              struct scan_channel_sums sums, struct scan_lane lane,
+                              const struct scan_channel_sums<N> &own, struct scan_lane lane,
                               const struct scan_args &a)
 {
     const int64_t size = (int64_t)a.inner * a.n_state * K::step;
@@ -122,16 +143,17 @@ CUDA_DEV void scan_store_sums(float *smem, float *to, const typename K::sums &dc
                 if (lane.e + w < a.inner && lane.n0 + r < a.n_state)
                     to[at * K::step + i] = dcoef[w][r][i] * unit;
             }
+    const struct scan_channel_sums<N> sums = own; /* may lie where the next is written */
     __syncthreads();
-    smem[threadIdx.x] = sums.d;
-    smem[SCAN_THREADS + threadIdx.x] = sums.bias;
+    scan_put<N>(smem + N * threadIdx.x, sums.d);
+    scan_put<N>(smem + N * (SCAN_THREADS + threadIdx.x), sums.bias);
     __syncthreads();
     const int e = (int)blockIdx.x * K::channels + (int)threadIdx.x;
     if ((int)threadIdx.x < K::channels && e < a.inner) {
         float d = 0.0f, bias = 0.0f;
-        for (int i = (int)threadIdx.x; i < SCAN_THREADS; i += K::channels) {
+        for (int i = (int)threadIdx.x; i < N * SCAN_THREADS; i += K::channels) {
             d += smem[i];
-            bias += smem[SCAN_THREADS + i];
+            bias += smem[N * SCAN_THREADS + i];
         }
         to[size + e] = d;
         to[size + a.inner + e] = bias;
@@ -155,21 +177,24 @@ __launch_bounds__(SCAN_THREADS, K::is_complex || K::lanes > 4 || (K::selective &
     const int64_t chunks = (f.n_time + SCAN_TICKS - 1) / SCAN_TICKS;
     float *dstate = a.dstate + b * f.ld_state;
     struct scan_numbers<K> k;
-    struct scan_channel_sums local;
-    struct scan_channel_sums &own =
-        M::holds_sums ? reinterpret_cast<struct scan_channel_sums *>(smem + M::sums)[threadIdx.x]
-                      : local;
+    constexpr int some = Ahead ? K::many : 1; /* channels that a thread stores at once */
+    typedef struct scan_channel_sums<some> channel_sums;
+    channel_sums local;
+    channel_sums &own =
+        M::holds_sums ? reinterpret_cast<channel_sums *>(smem + M::sums)[threadIdx.x] : local;
     typename K::state g;
     typename K::sums dcoef = {};
-    own.d = own.bias = 0.0f;
+    own = {};
     scan_coef_read(k, lane, f);
     scan_read<K>(g, ends.n > 1 ? ends.ends + scan_segment_at(f, ends, b, last) : dstate, lane, f);
     const int64_t start = (end - 1) / SCAN_TICKS * SCAN_TICKS, n_entering = f.inner * f.n_state;
-    if (Ahead && (int)(blockIdx.x + 1) * K::channels > f.inner) { /* never copied to */
-        for (int i = (int)threadIdx.x; i < M::bc; i += SCAN_THREADS)
+    if (Ahead && ((int)(blockIdx.x + 1) * K::channels > f.inner || end % SCAN_TICKS)) {
+        /* channels and ticks that are never copied to */
+        for (int i = (int)threadIdx.x; i < M::found; i += SCAN_THREADS)
             smem[i] = 0.0f;
         __syncthreads();
     }
+    float *dbc = sums.dbc + blockIdx.x * f.n_batch * f.n_time * sums.ld_dbc;
     if ((int)threadIdx.x < K::channels) {
         const int e = (int)blockIdx.x * K::channels + (int)threadIdx.x;
         smem[M::d + threadIdx.x] = e < f.inner ? f.d[e] : 0.0f;
@@ -198,15 +223,15 @@ __launch_bounds__(SCAN_THREADS, K::is_complex || K::lanes > 4 || (K::selective &
         scan_keep<K>(smem, h, k, f, lane, row, n);
         const int last_stretch = (n - 1) / K::sub * K::sub;
         for (int t = last_stretch; t >= 0; t -= K::sub) {
-            scan_stretch_back<K>(smem, h, g, dcoef, k, f, lane, row, t, n);
+            scan_stretch_back<K, Ahead>(smem, h, g, dcoef, k, f, lane, row, t, n);
             __syncthreads();
             if constexpr (Ahead)
                 if (t0 > begin)
                     scan_ahead_free<K>(smem, f, a.dy, entering - n_entering, lane, row - SCAN_TICKS,
                                        t, last_stretch);
             if constexpr (K::selective)
-                scan_store_dbc<K>(scan_found_at<K>(smem, t), f, sums, row, t, n);
-            scan_store_stretch<K>(smem, scan_found_at<K>(smem, t), a, own, row, t, n);
+                scan_store_dbc<K>(dbc, sums.ld_dbc, scan_found_at<K>(smem, t), f, row, t, n);
+            scan_store_stretch<K, some>(smem, scan_found_at<K>(smem, t), a, own, row, t, n);
             if (!M::two)
                 __syncthreads();
         }
@@ -220,8 +245,8 @@ __launch_bounds__(SCAN_THREADS, K::is_complex || K::lanes > 4 || (K::selective &
     if (begin == 0)
         scan_write<K>(dstate, g, lane, f);
     const int64_t row = (int64_t)f.inner * (f.n_state * K::step + 2);
-    scan_store_sums<K>(smem, sums.parameters + (b * gridDim.y + blockIdx.y) * row, dcoef, own, lane,
-                       f);
+    scan_store_sums<K, some>(smem, sums.parameters + (b * gridDim.y + blockIdx.y) * row, dcoef, own,
+                             lane, f);
 }
 
 /* --- the operation ---------------------------------------------------------------------------- */
@@ -290,7 +315,7 @@ static void scan_back_run(struct cuda_backend *cuda, const struct scan_backward_
     }
     grid = dim3((unsigned)groups, (unsigned)cuda_blocks(seg.n, every), (unsigned)f->n_batch);
     if constexpr (K::selective && !K::is_complex && K::lanes == 4) {
-        if (scan_ahead_fits(*f, a->dy))
+        if (scan_ahead_fits(*a))
             scan_back_launch(cuda, scan_backward_kernel<K, true>, grid, scan_back_smem<K>::size, a,
                              seg, every, sums);
         else

@@ -33,77 +33,98 @@ typedef scan_kind<true, false, PAIR_STATES, 1, 2> pair_kind;
 
 /* --- the ring --------------------------------------------------------------------------------- */
 
-/* What a warp copies of Arrays tensors, and of B and C: a stage of the ring is (arrays, ticks,
-   channels), then (ticks, PAIR_BC). */
-template <int Arrays> struct pair_feed {
+/* What a warp copies of Arrays tensors, dt first, then u or dy, then z, and of B and C: a stage of
+   the ring is (arrays, ticks, channels), then (ticks, PAIR_BC). Stages follow each other in time,
+   or the other way if Back. */
+template <int Arrays, bool Back> struct pair_feed {
     static constexpr int bc = Arrays * PAIR_TICKS * PAIR_CHANNELS;
     static constexpr int size = bc + PAIR_TICKS * PAIR_BC;
-    const float *from[Arrays]; /* at the warp's first channel of row 0; NULL: none */
-    int64_t step[Arrays];      /* floats between rows */
-    const float *from_bc;
-    int64_t step_bc;
-    int n_state, channels; /* of those that are there */
-    bool quads;            /* 16 bytes at a time */
+    const float *at[Arrays], *at_bc; /* the lane's quads of the next stage */
+    int channels;                    /* of those that are there */
+    bool quads;                      /* 16 bytes at a time */
 };
 
-/* The ring is cleared once: nothing is ever copied to places of channels and states beyond the
-   last, which lanes work on as on any other. */
-template <int Arrays>
-CUDA_DEV void pair_open(float *ring, struct pair_feed<Arrays> &feed, const struct scan_args &a)
+/* Where tensor i begins; dy: in the place of u, if any. */
+CUDA_DEV const float *pair_tensor(int i, const struct scan_args &a, const float *dy)
+{
+    return i == 0 ? a.dt_raw : i == 2 ? a.z : dy ? dy : a.u;
+}
+
+CUDA_DEV int64_t pair_step(int i, const struct scan_args &a)
+{
+    return i == 2 ? a.ld_z : a.inner;
+}
+
+/* Quads of a row of channels, and of B and C, and the rows that a warp copies at once. */
+enum {
+    PAIR_QUADS = PAIR_CHANNELS / 4,
+    PAIR_ROWS = WARP / PAIR_QUADS,
+    PAIR_BC_QUADS = PAIR_BC / 4,
+};
+static_assert(PAIR_TICKS % PAIR_ROWS == 0 && PAIR_TICKS * PAIR_BC_QUADS == (int)WARP, "a stage");
+
+/* To copy stages from the one whose first row is `row` on. The ring is cleared once: nothing is
+   ever copied to places of channels and states beyond the last, which lanes work on as on any
+   other. */
+template <int Arrays, bool Back>
+CUDA_DEV void pair_open(float *ring, struct pair_feed<Arrays, Back> &feed,
+                        const struct scan_args &a, const float *dy, int64_t row)
 {
     const int lane = (int)threadIdx.x, e = (int)blockIdx.x * PAIR_CHANNELS;
     uintptr_t odd = 0;
 #pragma unroll
     for (int i = 0; i < Arrays; i++) {
-        odd |= (uintptr_t)feed.from[i] | (uintptr_t)feed.step[i] * sizeof(float);
-        feed.from[i] += feed.from[i] ? e : 0;
+        const float *from = pair_tensor(i, a, dy);
+        odd |= (uintptr_t)from | (uintptr_t)pair_step(i, a) * sizeof(float);
+        feed.at[i] = from + (row + lane / PAIR_QUADS) * pair_step(i, a) + e + lane % PAIR_QUADS * 4;
     }
-    odd |=
-        (uintptr_t)a.bc | (uintptr_t)a.ld_bc * sizeof(float) | (uintptr_t)a.inner * sizeof(float);
+    odd |= (uintptr_t)a.bc | (uintptr_t)a.ld_bc * sizeof(float);
     feed.quads = odd % 16 == 0 && a.n_state == PAIR_STATES;
-    feed.from_bc = a.bc;
-    feed.step_bc = a.ld_bc;
-    feed.n_state = a.n_state;
+    feed.at_bc = a.bc + (row + lane / PAIR_BC_QUADS) * a.ld_bc + lane % PAIR_BC_QUADS * 4;
     feed.channels = a.inner - e < PAIR_CHANNELS ? a.inner - e : PAIR_CHANNELS;
-    for (int i = lane; i < PAIR_STAGES * pair_feed<Arrays>::size; i += WARP)
+    for (int i = lane; i < PAIR_STAGES * feed.size; i += WARP)
         ring[i] = 0.0f;
     __syncwarp();
 }
 
-/* Begins to copy rows from `row` on to a stage, as many as there are of the n left. */
-template <int Arrays>
-CUDA_DEV void pair_copy(float *stage, const struct pair_feed<Arrays> &feed, int64_t row, int n)
+/* Begins to copy the next stage, whose first row is `row`, as many rows as there are of n left. */
+template <int Arrays, bool Back>
+CUDA_DEV void pair_copy(float *stage, struct pair_feed<Arrays, Back> &feed,
+                        const struct scan_args &a, const float *dy, int64_t row, int n)
 {
     const int lane = (int)threadIdx.x;
-    constexpr int width = PAIR_CHANNELS / 4, ticks = WARP / width; /* quads; copied at once */
-    constexpr int width_bc = PAIR_BC / 4, ticks_bc = WARP / width_bc;
+    constexpr int ahead = Back ? -PAIR_TICKS : PAIR_TICKS;
     if (feed.quads) {
-        const int channel = lane % width * 4, which = lane % width_bc * 4;
+        const int rows = lane % PAIR_QUADS * 4 < feed.channels ? n - lane / PAIR_QUADS : 0;
 #pragma unroll
         for (int i = 0; i < Arrays; i++) {
-            const float *from = feed.from[i] + (row + lane / width) * feed.step[i] + channel;
+            if (i == 2 && !a.z)
+                continue;
 #pragma unroll
-            for (int t = 0; t < PAIR_TICKS; t += ticks)
-                if (feed.from[i] && channel < feed.channels && t + lane / width < n)
+            for (int t = 0; t < PAIR_TICKS; t += PAIR_ROWS)
+                if (t < rows)
                     gpu_cp_async16(stage + (i * PAIR_TICKS + t) * PAIR_CHANNELS + 4 * lane,
-                                   from + t * feed.step[i]);
+                                   feed.at[i] + t * pair_step(i, a));
+            feed.at[i] += ahead * pair_step(i, a);
         }
-#pragma unroll
-        for (int t = 0; t < PAIR_TICKS; t += ticks_bc)
-            if (t + lane / width_bc < n)
-                gpu_cp_async16(stage + pair_feed<Arrays>::bc + t * PAIR_BC + 4 * lane,
-                               feed.from_bc + (row + t + lane / width_bc) * feed.step_bc + which);
+        if (lane / PAIR_BC_QUADS < n)
+            gpu_cp_async16(stage + feed.bc + 4 * lane, feed.at_bc);
+        feed.at_bc += ahead * a.ld_bc;
     } else {
         const int state = lane % PAIR_STATES;
+#pragma unroll 1
         for (int t = 0; t < PAIR_TICKS && t < n; t++) {
-            for (int i = 0; i < Arrays; i++)
-                for (int e = lane; feed.from[i] && e < feed.channels; e += WARP)
-                    gpu_cp_async4(stage + (i * PAIR_TICKS + t) * PAIR_CHANNELS + e,
-                                  feed.from[i] + (row + t) * feed.step[i] + e);
-            if (state < feed.n_state)
-                gpu_cp_async4(stage + pair_feed<Arrays>::bc + t * PAIR_BC + lane,
-                              feed.from_bc + (row + t) * feed.step_bc +
-                                  lane / PAIR_STATES * feed.n_state + state);
+            for (int i = 0; i < Arrays; i++) {
+                if (i == 2 && !a.z)
+                    continue;
+                const float *from = pair_tensor(i, a, dy) + (row + t) * pair_step(i, a) +
+                                    (int64_t)blockIdx.x * PAIR_CHANNELS;
+                for (int e = lane; e < feed.channels; e += WARP)
+                    gpu_cp_async4(stage + (i * PAIR_TICKS + t) * PAIR_CHANNELS + e, from + e);
+            }
+            if (state < a.n_state)
+                gpu_cp_async4(stage + feed.bc + t * PAIR_BC + lane,
+                              a.bc + (row + t) * a.ld_bc + lane / PAIR_STATES * a.n_state + state);
         }
     }
 }
@@ -111,7 +132,7 @@ CUDA_DEV void pair_copy(float *stage, const struct pair_feed<Arrays> &feed, int6
 /* Shared memory of a block, in bytes. */
 template <int Arrays> static constexpr size_t pair_room(void)
 {
-    return PAIR_STAGES * pair_feed<Arrays>::size * sizeof(float);
+    return PAIR_STAGES * pair_feed<Arrays, false>::size * sizeof(float);
 }
 
 /* A lane's pair of array i at tick t of a stage. */
@@ -155,6 +176,86 @@ CUDA_DEV float pair_decay(int r, float dt, float pole)
     return gpu_exp2(dt * pole);
 }
 
+/* What a lane's channels have of a tick before their states are looked at. */
+struct pair_input {
+    float dt[2], in[2];
+    float direct[2]; /* D u; forward */
+};
+
+template <bool Back>
+CUDA_DEV struct pair_input pair_ends_input(const float *stage, int t, const float (&bias)[2],
+                                           bool gated)
+{
+    const float2 raw = pair_pick(stage, 0, t), other = pair_pick(stage, 1, t);
+    struct pair_input x = {
+        {scan_softplus(raw.x + bias[0]), scan_softplus(raw.y + bias[1])}, {other.x, other.y}, {}};
+    if (!Back) {
+        x.in[0] *= x.dt[0];
+        x.in[1] *= x.dt[1];
+    } else if (gated) {
+        const float2 z = pair_pick(stage, 2, t);
+        x.in[0] *= z.x * cuda_sigmoid(z.x);
+        x.in[1] *= z.y * cuda_sigmoid(z.y);
+    }
+    return x;
+}
+
+CUDA_DEV struct pair_input pair_forward_input(const float *stage, int t, const float (&bias)[2],
+                                              const float (&d)[2])
+{
+    const float2 raw = pair_pick(stage, 0, t), u = pair_pick(stage, 1, t);
+    const float dt[2] = {scan_softplus(raw.x + bias[0]), scan_softplus(raw.y + bias[1])};
+    return {{dt[0], dt[1]}, {dt[0] * u.x, dt[1] * u.y}, {d[0] * u.x, d[1] * u.y}};
+}
+
+/* A tick of the ends. bc: B, or C if Back. */
+template <bool Back>
+CUDA_DEV void pair_ends_tick(pair_kind::state &h, float (&sum)[2],
+                             const struct scan_numbers<pair_kind> &k, const struct pair_input &x,
+                             const float *bc)
+{
+#pragma unroll
+    for (int r0 = 0; r0 < PAIR_STATES; r0 += 4) {
+        const float4 v = *reinterpret_cast<const float4 *>(bc + r0);
+        const float of[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+        for (int r = r0; r < r0 + 4; r++)
+#pragma unroll
+            for (int w = 0; w < 2; w++) {
+                const float decay = pair_decay(r, x.dt[w], k.pole[w][r][0]);
+                if (Back)
+                    h[w][r][0] = (h[w][r][0] + x.in[w] * of[r - r0]) * decay;
+                else
+                    h[w][r][0] = h[w][r][0] * decay + x.in[w] * of[r - r0];
+            }
+    }
+    sum[0] += x.dt[0];
+    sum[1] += x.dt[1];
+}
+
+/* A tick of the forward, to the outputs of a lane's channels without the gate. */
+CUDA_DEV void pair_tick(float (&out)[2], pair_kind::state &h,
+                        const struct scan_numbers<pair_kind> &k, const struct pair_input &x,
+                        const float *bc)
+{
+    out[0] = x.direct[0];
+    out[1] = x.direct[1];
+#pragma unroll
+    for (int r0 = 0; r0 < PAIR_STATES; r0 += 4) {
+        const float4 vb = *reinterpret_cast<const float4 *>(bc + r0);
+        const float4 vc = *reinterpret_cast<const float4 *>(bc + PAIR_STATES + r0);
+        const float of[4] = {vb.x, vb.y, vb.z, vb.w}, by[4] = {vc.x, vc.y, vc.z, vc.w};
+#pragma unroll
+        for (int r = r0; r < r0 + 4; r++)
+#pragma unroll
+            for (int w = 0; w < 2; w++) {
+                const float decay = pair_decay(r, x.dt[w], k.pole[w][r][0]);
+                h[w][r][0] = h[w][r][0] * decay + x.in[w] * of[r - r0];
+                out[w] += h[w][r][0] * by[r - r0];
+            }
+    }
+}
+
 /* --- the kernels ------------------------------------------------------------------------------ */
 
 /* What each segment leaves from zero, and the product of its decays; in the other direction if
@@ -172,14 +273,7 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
     const int64_t end = begin + seg.ticks < a.n_time ? begin + seg.ticks : a.n_time;
     const int stages = (int)((end - begin + PAIR_TICKS - 1) / PAIR_TICKS);
     const int64_t row = b * a.n_time + begin;
-    struct pair_feed<arrays> feed;
-    feed.from[0] = a.dt_raw;
-    feed.from[1] = Back ? dy : a.u;
-    feed.step[0] = feed.step[1] = a.inner;
-    if constexpr (Back) {
-        feed.from[2] = a.z;
-        feed.step[2] = a.ld_z;
-    }
+    struct pair_feed<arrays, Back> feed;
     struct scan_numbers<pair_kind> k;
     pair_kind::state h = {};
     float bias[2], sum[2] = {0.0f, 0.0f};
@@ -187,62 +281,72 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
 #pragma unroll
     for (int w = 0; w < 2; w++)
         bias[w] = lane.e + w < a.inner ? a.dt_bias[lane.e + w] : 0.0f;
-    pair_open(ring, feed, a);
     const int64_t n = end - begin;
+    pair_open(ring, feed, a, dy, row + (Back ? (stages - 1) * PAIR_TICKS : 0));
     for (int s = 0; s < stages + PAIR_STAGES - 1; s++) {
         const int done = s - (PAIR_STAGES - 1); /* the stage worked on; s is asked for */
         gpu_cp_async_wait<PAIR_STAGES - 2>();
         __syncwarp();
         if (s < stages) {
             const int at = (Back ? stages - 1 - s : s) * PAIR_TICKS;
-            pair_copy(ring + s % PAIR_STAGES * feed.size, feed, row + at, (int)(n - at));
+            pair_copy(ring + s % PAIR_STAGES * feed.size, feed, a, dy, row + at, (int)(n - at));
         }
         gpu_cp_async_commit();
         if (done < 0)
             continue;
         const float *stage = ring + done % PAIR_STAGES * feed.size;
+        const float *bc = stage + feed.bc + (Back ? PAIR_STATES : 0);
         const int64_t left = n - (Back ? stages - 1 - done : done) * PAIR_TICKS;
-        const int ticks = left < PAIR_TICKS ? (int)left : PAIR_TICKS;
+        if (left >= PAIR_TICKS) { /* a tick's input is made beside the states of the one before */
+            struct pair_input x =
+                pair_ends_input<Back>(stage, Back ? PAIR_TICKS - 1 : 0, bias, a.z);
+#pragma unroll
+            for (int i = 0; i < PAIR_TICKS; i++) {
+                const int t = Back ? PAIR_TICKS - 1 - i : i;
+                const struct pair_input now = x;
+                if (i + 1 < PAIR_TICKS)
+                    x = pair_ends_input<Back>(stage, Back ? t - 1 : t + 1, bias, a.z);
+                pair_ends_tick<Back>(h, sum, k, now, bc + t * PAIR_BC);
+            }
+        } else {
 #pragma unroll 1
-        for (int i = 0; i < ticks; i++) {
-            const int t = Back ? ticks - 1 - i : i;
-            const float2 raw = pair_pick(stage, 0, t), other = pair_pick(stage, 1, t);
-            const float dt[2] = {scan_softplus(raw.x + bias[0]), scan_softplus(raw.y + bias[1])};
-            float in[2] = {other.x, other.y};
-            if constexpr (Back) {
-                if (a.z) {
-                    const float2 z = pair_pick(stage, 2, t);
-                    in[0] *= z.x * cuda_sigmoid(z.x);
-                    in[1] *= z.y * cuda_sigmoid(z.y);
-                }
-            } else {
-                in[0] *= dt[0];
-                in[1] *= dt[1];
+            for (int i = 0; i < left; i++) {
+                const int t = Back ? (int)left - 1 - i : i;
+                pair_ends_tick<Back>(h, sum, k, pair_ends_input<Back>(stage, t, bias, a.z),
+                                     bc + t * PAIR_BC);
             }
-            const float *bc = stage + feed.bc + t * PAIR_BC + (Back ? PAIR_STATES : 0);
-#pragma unroll
-            for (int r0 = 0; r0 < PAIR_STATES; r0 += 4) {
-                const float4 v = *reinterpret_cast<const float4 *>(bc + r0);
-                const float of[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-                for (int r = r0; r < r0 + 4; r++)
-#pragma unroll
-                    for (int w = 0; w < 2; w++) {
-                        const float decay = pair_decay(r, dt[w], k.pole[w][r][0]);
-                        if (Back)
-                            h[w][r][0] = (h[w][r][0] + in[w] * of[r - r0]) * decay;
-                        else
-                            h[w][r][0] = h[w][r][0] * decay + in[w] * of[r - r0];
-                    }
-            }
-            sum[0] += dt[0];
-            sum[1] += dt[1];
         }
     }
     scan_power<pair_kind>(k.a, k.pole, sum);
     const int64_t at = scan_segment_at(a, seg, b, segment);
     scan_write<pair_kind>(seg.ends + at, h, lane, a);
     scan_write<pair_kind>(seg.decays + at, k.a, lane, a);
+}
+
+/* Where a lane's outputs go, and how. */
+struct pair_outlet {
+    float *y; /* of the next tick */
+    bool whole, one, two;
+};
+
+/* A tick's outputs with the gate, to their place. */
+CUDA_DEV void pair_store(struct pair_outlet &to, float (&out)[2], const float *stage, int t,
+                         const struct scan_args &a)
+{
+    if (a.z) {
+        const float2 z = pair_pick(stage, 2, t);
+        out[0] *= z.x * cuda_sigmoid(z.x);
+        out[1] *= z.y * cuda_sigmoid(z.y);
+    }
+    if (to.whole) {
+        *reinterpret_cast<float2 *>(to.y) = make_float2(out[0], out[1]);
+    } else {
+        if (to.one)
+            to.y[0] = out[0];
+        if (to.two)
+            to.y[1] = out[1];
+    }
+    to.y += a.inner;
 }
 
 /* The outputs of a segment, and the states that enter its chunks. The last one's warp leaves the
@@ -257,14 +361,12 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
     const int64_t chunks = (a.n_time + SCAN_TICKS - 1) / SCAN_TICKS, n = end - begin;
     const int stages = (int)((n + PAIR_TICKS - 1) / PAIR_TICKS);
     const int64_t row = b * a.n_time + begin;
-    const bool two = lane.e + 1 < a.inner, one = lane.e < a.inner;
-    const bool whole = two && (uintptr_t)a.y % 8 == 0 && a.inner % 2 == 0;
-    struct pair_feed<3> feed;
-    feed.from[0] = a.dt_raw;
-    feed.from[1] = a.u;
-    feed.from[2] = a.z;
-    feed.step[0] = feed.step[1] = a.inner;
-    feed.step[2] = a.ld_z;
+    struct pair_outlet to;
+    to.y = a.y + row * a.inner + lane.e;
+    to.two = lane.e + 1 < a.inner;
+    to.one = lane.e < a.inner;
+    to.whole = to.two && (uintptr_t)a.y % 8 == 0 && a.inner % 2 == 0;
+    struct pair_feed<3, false> feed;
     struct scan_numbers<pair_kind> k;
     pair_kind::state h;
     float bias[2], d[2];
@@ -277,58 +379,41 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
     scan_read<pair_kind>(
         h, seg.n > 1 ? seg.ends + scan_segment_at(a, seg, b, blockIdx.y) : a.state + b * a.ld_state,
         lane, a);
-    pair_open(ring, feed, a);
+    pair_open(ring, feed, a, NULL, row);
     for (int s = 0; s < stages + PAIR_STAGES - 1; s++) {
         const int done = s - (PAIR_STAGES - 1); /* the stage worked on; s is asked for */
         gpu_cp_async_wait<PAIR_STAGES - 2>();
         __syncwarp();
         if (s < stages)
-            pair_copy(ring + s % PAIR_STAGES * feed.size, feed, row + s * PAIR_TICKS,
+            pair_copy(ring + s % PAIR_STAGES * feed.size, feed, a, NULL, row + s * PAIR_TICKS,
                       (int)(n - s * PAIR_TICKS));
         gpu_cp_async_commit();
         if (done < 0)
             continue;
-        const int64_t t0 = begin + done * PAIR_TICKS;
+        const int64_t t0 = begin + done * PAIR_TICKS, left = end - t0;
         if (a.entering && t0 % SCAN_TICKS == 0) {
             const int64_t chunk = b * chunks + t0 / SCAN_TICKS;
             scan_write<pair_kind>(a.entering + chunk * a.inner * a.n_state, h, lane, a);
         }
         const float *stage = ring + done % PAIR_STAGES * feed.size;
-        const int ticks = end - t0 < PAIR_TICKS ? (int)(end - t0) : PAIR_TICKS;
-        float *y = a.y + (b * a.n_time + t0) * a.inner + lane.e;
+        float out[2];
+        if (left >= PAIR_TICKS) { /* a tick's input is made beside the states of the one before */
+            struct pair_input x = pair_forward_input(stage, 0, bias, d);
+#pragma unroll
+            for (int t = 0; t < PAIR_TICKS; t++) {
+                const struct pair_input now = x;
+                if (t + 1 < PAIR_TICKS)
+                    x = pair_forward_input(stage, t + 1, bias, d);
+                pair_tick(out, h, k, now, stage + feed.bc + t * PAIR_BC);
+                pair_store(to, out, stage, t, a);
+            }
+        } else {
 #pragma unroll 1
-        for (int t = 0; t < ticks; t++) {
-            const float2 raw = pair_pick(stage, 0, t), u = pair_pick(stage, 1, t);
-            const float dt[2] = {scan_softplus(raw.x + bias[0]), scan_softplus(raw.y + bias[1])};
-            const float in[2] = {dt[0] * u.x, dt[1] * u.y};
-            float out[2] = {d[0] * u.x, d[1] * u.y};
-            const float *bc = stage + feed.bc + t * PAIR_BC;
-#pragma unroll
-            for (int r0 = 0; r0 < PAIR_STATES; r0 += 4) {
-                const float4 vb = *reinterpret_cast<const float4 *>(bc + r0);
-                const float4 vc = *reinterpret_cast<const float4 *>(bc + PAIR_STATES + r0);
-                const float of[4] = {vb.x, vb.y, vb.z, vb.w}, by[4] = {vc.x, vc.y, vc.z, vc.w};
-#pragma unroll
-                for (int r = r0; r < r0 + 4; r++)
-#pragma unroll
-                    for (int w = 0; w < 2; w++) {
-                        const float decay = pair_decay(r, dt[w], k.pole[w][r][0]);
-                        h[w][r][0] = h[w][r][0] * decay + in[w] * of[r - r0];
-                        out[w] += h[w][r][0] * by[r - r0];
-                    }
+            for (int t = 0; t < left; t++) {
+                pair_tick(out, h, k, pair_forward_input(stage, t, bias, d),
+                          stage + feed.bc + t * PAIR_BC);
+                pair_store(to, out, stage, t, a);
             }
-            if (a.z) {
-                const float2 z = pair_pick(stage, 2, t);
-                out[0] *= z.x * cuda_sigmoid(z.x);
-                out[1] *= z.y * cuda_sigmoid(z.y);
-            }
-            if (whole)
-                *reinterpret_cast<float2 *>(y) = make_float2(out[0], out[1]);
-            else if (one)
-                y[0] = out[0];
-            if (!whole && two)
-                y[1] = out[1];
-            y += a.inner;
         }
     }
     if (end == a.n_time)

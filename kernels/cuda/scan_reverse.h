@@ -61,23 +61,28 @@ CUDA_DEV struct scan_found<K> scan_back(typename K::state &g, typename K::sums &
         float pole = 0.0f, turn = 0.0f;
 #pragma unroll
         for (int r = 0; r < K::states; r++) {
-            /* the imaginary parts are 0, and go when compiled, if the state is real */
+            /* of a real state no imaginary part is worked out: times 0 is not nothing to IEEE */
             const float ar = k.a[w][r][0], ai = K::is_complex ? k.a[w][r][last] : 0.0f;
             const float hr = h[w][r][0], hi = K::is_complex ? h[w][r][last] : 0.0f;
-            float gr = g[w][r][0] + q * k.c[shared][0][r], gi = 0.0f;
+            const float gr = g[w][r][0] + q * k.c[shared][0][r];
+            float gi = 0.0f, br = ar * gr, bi = 0.0f;
             found.v[w] += gr * k.b[shared][0][r];
             if constexpr (K::is_complex) {
                 gi = g[w][r][1] - q * k.c[shared][1][r];
                 found.v[w] += gi * k.b[shared][1][r];
+                br += ai * gi;
+                bi = ar * gi - ai * gr;
             }
-            const float br = ar * gr + ai * gi, bi = ar * gi - ai * gr;
             const float values[2] = {gr, gi};
             const float outputs[2] = {now[w][r][0], K::is_complex ? -now[w][r][last] : 0.0f};
             if constexpr (K::selective) {
-                const float wr = br * hr + bi * hi, wi = bi * hr - br * hi;
+                float wr = br * hr;
+                if constexpr (K::is_complex)
+                    wr += bi * hi;
                 pole += wr * k.pole[w][r][0];
                 dcoef[w][r][0] += wr * tick.dt[w];
                 if constexpr (K::is_complex) {
+                    const float wi = bi * hr - br * hi;
                     turn += wi * k.pole[w][r][1];
                     dcoef[w][r][1] += wi * tick.dt[w];
                 }
@@ -131,7 +136,7 @@ template <class K> struct scan_back_smem {
     /* a thread's sums over ticks, where registers are shorter than this memory */
     static constexpr bool holds_sums = K::many == 2;
     static constexpr int sums = kept + (stretches - 1) * K::own * SCAN_THREADS;
-    static constexpr int size = sums + (holds_sums ? 2 * SCAN_THREADS : 0);
+    static constexpr int size = sums + (holds_sums ? 2 * K::many * SCAN_THREADS : 0);
     static_assert(size * sizeof(float) <= 163 * 1024, "shared memory of sm_80");
 };
 
@@ -181,8 +186,9 @@ CUDA_DEV void scan_gate_output(float *smem, int at, const typename K::state &h,
 }
 
 /* Back over ticks t0 .. t0+K::sub-1 of the n staged. `before`: the state before them; it is left
-   with that before the stretch that comes next. */
-template <class K>
+   with that before the stretch that comes next. Whole: ticks after the last are staged as zeros,
+   at which nothing changes, so that no tick waits for a branch. */
+template <class K, bool Whole>
 CUDA_DEV void scan_stretch_back(float *smem, typename K::state &before, typename K::state &g,
                                 typename K::sums &dcoef, struct scan_numbers<K> &k,
                                 const struct scan_args &a, struct scan_lane lane, int64_t row,
@@ -195,7 +201,7 @@ CUDA_DEV void scan_stretch_back(float *smem, typename K::state &before, typename
 #pragma unroll
     for (int j = 0; j < K::sub; j++) {
         scan_copy<K>(h[j + 1], h[j]);
-        if (t0 + j < n) {
+        if (Whole || t0 + j < n) {
             const int at = (t0 + j) * K::channels + lane.channel;
             float delta[K::many], u[K::many];
             scan_pick_dt<K>(delta, smem + M::dt, at);
@@ -209,7 +215,7 @@ CUDA_DEV void scan_stretch_back(float *smem, typename K::state &before, typename
     }
 #pragma unroll
     for (int j = K::sub - 1; j >= 0; j--)
-        if (t0 + j < n) { /* of all threads alike */
+        if (Whole || t0 + j < n) { /* of all threads alike */
             const int at = (t0 + j) * K::channels + lane.channel;
             const int found_at = j * K::channels + lane.channel;
             const float *bc_row = scan_bc_row<K>(smem + M::bc, a, row, t0 + j);
@@ -231,7 +237,7 @@ CUDA_DEV void scan_stretch_back(float *smem, typename K::state &before, typename
                     found[(which < K::many ? M::input + which : M::pole + which - K::many) +
                           found_at] = sums.v[0];
             }
-            if (a.z)
+            if (Whole || a.z) /* without a gate nobody looks at it */
                 scan_gate_output<K>(smem, at, h[j + 1], k, lane);
             if constexpr (K::selective) {
                 constexpr int share = 2 * K::parts * K::states * K::lanes / WARP;
@@ -252,21 +258,24 @@ CUDA_DEV void scan_stretch_back(float *smem, typename K::state &before, typename
     }
 }
 
-/* dB and dC of the block's channels at the same ticks: the sum over its warps. */
+/* dB and dC of the block's channels at the same ticks, the sum over its warps, to rows of `to`. */
 template <class K>
-CUDA_DEV void scan_store_dbc(const float *found, const struct scan_args &a,
-                             const struct scan_sums &sums, int64_t row, int t0, int n)
+CUDA_DEV void scan_store_dbc(float *to, int64_t ld, const float *found, const struct scan_args &a,
+                             int64_t row, int t0, int n)
 {
     const float *dbc = found + scan_back_smem<K>::dbc;
-    float *to = sums.dbc + blockIdx.x * a.n_batch * a.n_time * sums.ld_dbc;
-    for (int i = (int)threadIdx.x; i < K::sub * K::bc; i += SCAN_THREADS) {
-        const int t = i / K::bc, which = i % K::bc / K::width, state = i % K::width;
+    constexpr int share = K::sub * K::bc / SCAN_THREADS;
+    static_assert(share * SCAN_THREADS == K::sub * K::bc, "as many a thread");
+#pragma unroll 4
+    for (int j = 0; j < share; j++) {
+        const unsigned i = threadIdx.x + (unsigned)j * SCAN_THREADS, state = i % K::width;
+        const int t = (int)(i / K::bc), which = (int)(i % K::bc / K::width);
         float sum = dbc[i];
 #pragma unroll
         for (int w = 1; w < SCAN_WARPS; w++)
             sum += dbc[w * K::sub * K::bc + i];
-        if (t0 + t < n && state < a.n_state)
-            to[(row + t0 + t) * sums.ld_dbc + which * a.n_state + state] = sum;
+        if (t0 + t < n && (int)state < a.n_state)
+            to[(row + t0 + t) * ld + which * a.n_state + (int)state] = sum;
     }
 }
 
