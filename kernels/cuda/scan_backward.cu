@@ -251,18 +251,44 @@ __launch_bounds__(SCAN_THREADS, K::is_complex || K::lanes > 4 || (K::selective &
 
 /* --- the operation ---------------------------------------------------------------------------- */
 
-/* dbc = the sum over the groups of channels. */
+/* dbc = the sum over the groups of channels. Quads: of all entries there are whole ones. */
+template <bool Quads>
 static __global__ void __launch_bounds__(ENTRY_THREADS)
     scan_dbc_kernel(float *dbc, int64_t ld_dbc, const float *parts, int n_parts, int64_t n_rows,
                     int width)
 {
-    for (int64_t i = first_entry(); i < n_rows * width; i += entry_stride()) {
-        float sum = 0.0f;
-#pragma unroll 4
-        for (int p = 0; p < n_parts; p++)
-            sum += parts[p * n_rows * width + i];
-        dbc[i / width * ld_dbc + i % width] = sum;
+    constexpr int step = Quads ? 4 : 1;
+    const int64_t n = n_rows * width;
+    for (int64_t i = step * first_entry(); i < n; i += step * entry_stride()) {
+        float *to = dbc + (ld_dbc == width ? i : i / width * ld_dbc + i % width);
+        if constexpr (Quads) {
+            float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 2
+            for (int p = 0; p < n_parts; p++) {
+                const float4 v = *reinterpret_cast<const float4 *>(parts + p * n + i);
+                sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
+            }
+            *reinterpret_cast<float4 *>(to) = sum;
+        } else {
+            float sum = 0.0f;
+            for (int p = 0; p < n_parts; p++)
+                sum += parts[p * n + i];
+            *to = sum;
+        }
     }
+}
+
+static void scan_dbc_add(struct cuda_backend *cuda, float *dbc, int64_t ld_dbc, const float *parts,
+                         int n_parts, int64_t n_rows, int width)
+{
+    const uintptr_t odd = (uintptr_t)dbc | (uintptr_t)parts;
+    if (odd % 16 == 0 && ld_dbc % 4 == 0 && width % 4 == 0)
+        GPU_LAUNCH(scan_dbc_kernel<true>, entry_grid(n_rows * width / 4), ENTRY_THREADS, 0,
+                   cuda->stream, dbc, ld_dbc, parts, n_parts, n_rows, width);
+    else
+        GPU_LAUNCH(scan_dbc_kernel<false>, entry_grid(n_rows * width), ENTRY_THREADS, 0,
+                   cuda->stream, dbc, ld_dbc, parts, n_parts, n_rows, width);
+    cuda_launched(cuda, "scan_dbc");
 }
 
 static void scan_back_launch(struct cuda_backend *cuda,
@@ -325,11 +351,8 @@ static void scan_back_run(struct cuda_backend *cuda, const struct scan_backward_
         scan_back_launch(cuda, scan_backward_kernel<K, false>, grid, scan_back_smem<K>::size, a,
                          seg, every, sums);
     }
-    if (sums.dbc != a->dbc) {
-        GPU_LAUNCH(scan_dbc_kernel, entry_grid(n_rows * width), ENTRY_THREADS, 0, cuda->stream,
-                   a->dbc, a->ld_dbc, sums.dbc, (int)groups, n_rows, width);
-        cuda_launched(cuda, "scan_dbc");
-    }
+    if (sums.dbc != a->dbc)
+        scan_dbc_add(cuda, a->dbc, a->ld_dbc, sums.dbc, (int)groups, n_rows, width);
     partials_add(cuda, a->dcoef, sums.parameters, row, n_segments, n_coef);
     if (a->dd)
         partials_add(cuda, a->dd, sums.parameters + n_coef, row, n_segments, f->inner);
