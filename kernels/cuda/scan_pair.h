@@ -10,8 +10,9 @@
  * 2 of the states kept for the backward; 4 operations a state to the ends, 5 in the forward. Shared
  * memory: PAIR_STAGES stages of PAIR_TICKS ticks of (64 arrays + 32) floats, 7 KiB at most.
  *
- * Exponentials are what bounds it: 16 a tick and channel, two passes, of 16 a clock and
- * multiprocessor. So a few of them are made by multiply-adds instead: see pair_decay.
+ * Exponentials take two thirds of the time that it takes: 16 a tick and channel, two passes, of 16 a
+ * clock and multiprocessor. So a few of them are made by multiply-adds instead: see pair_decay; more
+ * of them were no faster.
  */
 #ifndef HISS_KERNELS_CUDA_SCAN_PAIR_H
 #define HISS_KERNELS_CUDA_SCAN_PAIR_H
@@ -26,6 +27,13 @@ enum {
     PAIR_POLYNOMIALS = 2,      /* states whose decays are polynomials */
     PAIR_OCCUPANCY = 16,       /* blocks of a multiprocessor: 128 registers a thread */
 };
+/* Ticks of a stage that the forward has in one piece of code: sm_80 and its kin have no registers
+   for more. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+enum { PAIR_AT_ONCE = 1 };
+#else
+enum { PAIR_AT_ONCE = PAIR_TICKS };
+#endif
 static_assert((int)PAIR_CHANNELS == 2 * (int)WARP && (int)PAIR_BC == (int)WARP,
               "what a warp copies");
 
@@ -399,7 +407,7 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
         float out[2];
         if (left >= PAIR_TICKS) { /* a tick's input is made beside the states of the one before */
             struct pair_input x = pair_forward_input(stage, 0, bias, d);
-#pragma unroll
+#pragma unroll PAIR_AT_ONCE
             for (int t = 0; t < PAIR_TICKS; t++) {
                 const struct pair_input now = x;
                 if (t + 1 < PAIR_TICKS)
