@@ -10,9 +10,9 @@
  * 2 of the states kept for the backward; 4 operations a state to the ends, 5 in the forward. Shared
  * memory: PAIR_STAGES stages of PAIR_TICKS ticks of (64 arrays + 32) floats, 7 KiB at most.
  *
- * Exponentials take two thirds of the time that it takes: 16 a tick and channel, two passes, of 16 a
- * clock and multiprocessor. So a few of them are made by multiply-adds instead: see pair_decay; more
- * of them were no faster.
+ * Exponentials take two thirds of the time that it takes: 16 a tick and channel, two passes, of 16
+ * a clock and multiprocessor. So a few of them are made by multiply-adds instead: see pair_decay;
+ * more of them were no faster.
  */
 #ifndef HISS_KERNELS_CUDA_SCAN_PAIR_H
 #define HISS_KERNELS_CUDA_SCAN_PAIR_H
