@@ -77,8 +77,54 @@ static int blocks_at_once(int shared)
     return processors * each;
 }
 
+/* What comes after what, of steps with products. */
+static void steps_follow(struct decode_launch *a, struct decode_step *steps)
+{
+    for (int k = 0; k < a->n_tiers; k++) {
+        struct decode_tier *tier = &a->tiers[k];
+        int next = -1;
+        for (int i = tier->first + tier->n - 1; i >= tier->first; i--) {
+            steps[i].next = next;
+            if (steps[i].kind >= DECODE_MIXER && steps[i].fast == 0)
+                next = i;
+        }
+        tier->first_product = next;
+    }
+}
+
+/* Tiers one after the other. */
+static void steps_join(struct decoder *d, struct decode_step *steps, const struct decode_packer *p)
+{
+    struct decode_launch *a = &d->launch;
+    for (int k = 0; k < a->n_tiers; k++) {
+        struct decode_tier *tier = &a->tiers[k];
+        *tier = {};
+        tier->first = a->n_steps;
+        tier->n = p->n_steps[k];
+        tier->rate = (unsigned)d->plan->rate[k];
+        tier->pool = k + 1 < a->n_tiers ? (int)(d->plan->rate[k + 1] / d->plan->rate[k]) : 0;
+        memcpy(steps + tier->first, p->steps + (int64_t)k * 2 * d->plan->n_layers,
+               (size_t)tier->n * sizeof *steps);
+        a->n_steps += tier->n;
+    }
+    steps_follow(a, steps);
+}
+
+/* For a device without room for rings: common mixers become steps like others. False: there are no
+   runs. */
+static bool runs_leave(struct decode_launch *a, struct decode_step *steps)
+{
+    bool were = false;
+    for (int i = 0; i < a->n_steps; i++) {
+        were = were || steps[i].run > 0;
+        steps[i].run = steps[i].fast = 0;
+    }
+    steps_follow(a, steps);
+    return were;
+}
+
 /* The layout: how many streams a group has, and whether its tiers are side by side. */
-static bool layout_choose(struct decoder *d, const struct decode_step *steps, int n_slots)
+static bool layout_choose(struct decoder *d, struct decode_step *steps, int n_slots)
 {
     struct decode_launch *a = &d->launch;
     const struct decoder_options *o = &d->options;
@@ -88,6 +134,8 @@ static bool layout_choose(struct decoder *d, const struct decode_step *steps, in
     cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
     while (group > 0 && shared_of(steps, a->n_steps, n_slots, group * each).size > limit)
         group--;
+    if (group == 0 && runs_leave(a, steps))
+        return layout_choose(d, steps, n_slots);
     if (group == 0)
         return error_set("the CUDA engine has no room for this model: a block has %d KiB of shared "
                          "memory; use --precision fp32, which goes operation by operation",
@@ -119,30 +167,6 @@ static bool layout_choose(struct decoder *d, const struct decode_step *steps, in
     for (int p = 0; p <= a->n_parts; p++)
         a->part[p] = p == a->n_parts ? tiers : p;
     return true;
-}
-
-/* Tiers one after the other, and what comes after what. */
-static void steps_join(struct decoder *d, struct decode_step *steps, const struct decode_packer *p)
-{
-    struct decode_launch *a = &d->launch;
-    for (int k = 0; k < a->n_tiers; k++) {
-        struct decode_tier *tier = &a->tiers[k];
-        int next = -1;
-        *tier = {};
-        tier->first = a->n_steps;
-        tier->n = p->n_steps[k];
-        tier->rate = (unsigned)d->plan->rate[k];
-        tier->pool = k + 1 < a->n_tiers ? (int)(d->plan->rate[k + 1] / d->plan->rate[k]) : 0;
-        memcpy(steps + tier->first, p->steps + (int64_t)k * 2 * d->plan->n_layers,
-               (size_t)tier->n * sizeof *steps);
-        a->n_steps += tier->n;
-        for (int i = a->n_steps - 1; i >= tier->first; i--) {
-            steps[i].next = next;
-            if (steps[i].kind >= DECODE_MIXER && steps[i].fast == 0)
-                next = i;
-        }
-        tier->first_product = next;
-    }
 }
 
 /* Uploads n bytes to the next place of a block of device memory. */
