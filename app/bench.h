@@ -40,7 +40,10 @@ struct bench_net {
     const char *name;
     struct config config;
     struct plan plan;
-    float *weights; /* host memory, plan.weights_size */
+    float *weights;         /* host memory, plan.weights_size */
+    enum products products; /* of training, as the two below */
+    bool recompute;
+    int64_t slice;
 };
 
 /* --- time (bench_time.c) ---------------------------------------------------------------------- */

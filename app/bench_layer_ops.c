@@ -34,8 +34,13 @@ static void norm_run(void *arg, int64_t times)
 {
     struct moving_case *op = arg;
     for (int64_t i = 0; i < times; i++)
-        op->be->ops->rmsnorm(op->be, op->norm.y, op->norm.r, op->norm.x, op->norm.w, 1e-5f,
-                             op->norm.n_rows, op->norm.width);
+        op->be->ops->rmsnorm(op->be, &(struct norm_args){.y = op->norm.y,
+                                                         .r = op->norm.r,
+                                                         .x = op->norm.x,
+                                                         .w = op->norm.w,
+                                                         .eps = 1e-5f,
+                                                         .n_rows = op->norm.n_rows,
+                                                         .width = op->norm.width});
 }
 
 static void norm_backward_run(void *arg, int64_t times)

@@ -65,6 +65,8 @@ static bool training_open(struct training_case *t, const struct bench *b, const 
         .batch = b->batch,
         .micro_batch = b->batch,
         .clip = b->clip,
+        .slice = n->slice < b->clip ? n->slice : 0,
+        .recompute = n->recompute,
         .steps = 1 << 20,
         .lr = 1e-4,
         .min_lr = 1e-4,
@@ -88,6 +90,7 @@ static bool training_open(struct training_case *t, const struct bench *b, const 
         t->labels[i] = -1;
     malloc_trim(0); /* or what was freed before would be used again and count for nothing */
     double before = used_bytes(be);
+    backend_set_products(be, n->products);
     if (!bench_net_open(&t->net, n, be) || !trainer_open(&t->trainer, &t->net, &settings))
         return false;
     step_run(t, bench_is_device(be) ? 2 : 1); /* a device records the second */
@@ -99,8 +102,10 @@ static void training_close(struct training_case *t)
 {
     if (t->trainer.net)
         trainer_close(&t->trainer);
-    if (t->net.be)
+    if (t->net.be) {
+        backend_set_products(t->net.be, PRODUCTS_FP32); /* what else is measured rounds nothing */
         net_close(&t->net);
+    }
     free(t->codes);
     free(t->mask);
     free(t->labels);

@@ -118,8 +118,12 @@ static bool preset_load(struct bench_net *n, const char *name, const struct text
         n->weights = malloc((size_t)n->plan.weights_size * sizeof(float));
         ok = n->weights || error_set("out of memory for the weights");
     }
-    if (ok)
+    if (ok) {
         plan_init_weights(&n->plan, n->weights, SEED);
+        n->products = (enum products)s->products;
+        n->recompute = s->recompute != 0;
+        n->slice = s->slice;
+    }
     free(s);
     return ok;
 }
@@ -131,6 +135,7 @@ static bool model_load(struct bench_net *n, const char *name)
     if (!find_model(path, name) || !model_file_load(&m, path))
         return false;
     n->config = m.config;
+    n->products = PRODUCTS_TF32; /* as train.products is by itself */
     size_t bytes = (size_t)m.plan.weights_size * sizeof(float);
     n->weights = malloc(bytes);
     bool ok =

@@ -85,7 +85,8 @@ const struct setting setting_table[] = {
      "clips in a row of a recording that hand on their state, gradients within each; 1: each clip "
      "begins anew"},
     {"train", "products", SETTING_CHOICE, FIELD(products), "tf32", 0, 0, "fp32|tf32|bf16", false,
-     "what a GPU rounds factors of matrix products to; the CPU keeps fp32"},
+     "what a GPU rounds factors of matrix products to; bf16: and keeps most values inside layers "
+     "as, in half the memory; the CPU keeps fp32"},
     {"train", "lr", SETTING_REAL, FIELD(lr), "2e-3", 0, 10, NULL, false, "highest learning rate"},
     {"train", "min_lr", SETTING_REAL, FIELD(min_lr), "1e-5", 0, 10, NULL, false,
      "learning rate at the end of the cosine"},

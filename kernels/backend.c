@@ -74,6 +74,11 @@ void backend_set_products(struct backend *be, enum products products)
         be->functions->set_products(be, products);
 }
 
+size_t backend_rounded_size(struct backend *be)
+{
+    return be->functions->rounded_size ? be->functions->rounded_size(be) : sizeof(float);
+}
+
 bool backend_repeat_begin(struct backend *be, struct backend_repeat **repeat)
 {
     return be->functions->repeat_begin ? be->functions->repeat_begin(be, repeat) : true;

@@ -52,12 +52,16 @@ bool backend_reserve(struct backend *be, size_t bytes);
 enum products {
     PRODUCTS_FP32, /* nothing: the default */
     PRODUCTS_TF32, /* 11 bits, on tensor cores */
-    PRODUCTS_BF16, /* 8 bits, on tensor cores, by copies in scratch memory */
+    PRODUCTS_BF16, /* 8 bits, on tensor cores: of products with a rounded tensor (kernels/ops.h),
+                      which lies in bf16 in memory; TF32 of the others */
 };
 
 /* Of the products from now on: before ops->workspace is asked how much scratch memory they need. A
    backend without the kind asked for, as the CPU, keeps to PRODUCTS_FP32. */
 void backend_set_products(struct backend *be, enum products products);
+
+/* Bytes of an entry of a rounded tensor, by the kind of products that was set last. */
+size_t backend_rounded_size(struct backend *be);
 
 /* Work that is asked for again and again, the same operations on the same memory, sizes and numbers
    alike, without copies from or to the host: a device may record it and do it as one. begin: true

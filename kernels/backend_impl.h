@@ -24,6 +24,7 @@ struct backend_functions {
     void (*timer_begin)(struct backend *be);
     double (*timer_end)(struct backend *be);
     void (*set_products)(struct backend *be, enum products products); /* NULL: always float */
+    size_t (*rounded_size)(struct backend *be);                       /* likewise */
     /* NULL: nothing is recorded */
     bool (*repeat_begin)(struct backend *be, struct backend_repeat **repeat);
     void (*repeat_end)(struct backend *be, struct backend_repeat *repeat);

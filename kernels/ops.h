@@ -7,6 +7,11 @@
  * unless said otherwise; `ld_x` is the number of floats between rows of x where it is not the
  * width. `state` of stream b begins at state + b * ld_state.
  *
+ * A tensor that products read and nobody needs to know better than they do may be rounded: its
+ * entries are bf16 where that is what products round to (backend_rounded_size), else float. Of a
+ * rounded tensor a pointer is to its memory, whatever its type, and row distances count entries.
+ * Which tensors of an operation are rounded is for the caller to say; none is by itself.
+ *
  * Rules for every operation:
  *  - all pointers are backend memory; outputs do not overlap inputs unless said so;
  *  - gradients of parameters are added to (+=), gradients of activations are set (=), except where
@@ -39,6 +44,8 @@ struct linear_args {
     const float *add0; /* (B*T, n_out) */
     const float *add1; /* (B*T, n_out) */
     int64_t ld_x, ld_y;
+    bool x_rounded;
+    bool y_rounded; /* with a rounded x, without bias, add0 and add1 */
     int n_batch;
     int64_t n_time;
     int n_in, n_out;
@@ -53,10 +60,24 @@ struct linear_backward_args {
     const float *x;  /* (B*T, n_in), ld_x */
     const float *w;  /* (n_out, n_in) */
     bool add_to_dx;
+    bool dy_rounded; /* without dbias */
+    bool x_rounded;
+    bool dx_rounded; /* with a rounded x or dy, without add_to_dx */
     int64_t ld_dx, ld_dy, ld_x;
     int n_batch;
     int64_t n_time;
     int n_in, n_out;
+};
+
+struct norm_args {
+    float *y;       /* (M,H) */
+    float *r;       /* (M); or NULL */
+    const float *x; /* (M,H) */
+    const float *w; /* (H) */
+    float eps;
+    bool y_rounded;
+    int64_t n_rows;
+    int width;
 };
 
 /* y = x r w, r = 1/sqrt(mean x^2 + eps) a row: dx = add0 + add1 + its gradient, dw +=. add0, add1
@@ -82,6 +103,7 @@ struct conv_args {
     const float *w;    /* (E,K) */
     const float *bias; /* (E) */
     float *state;      /* (E,K-1) a stream */
+    bool x_rounded;
     int64_t ld_x, ld_state;
     int n_batch;
     int64_t n_time;
@@ -97,7 +119,8 @@ struct conv_backward_args {
     const float *du; /* (B,T,E) */
     const float *x;  /* (B,T,E), ld_x */
     const float *w, *bias;
-    const float *state;            /* (E,K-1) a stream, entering */
+    const float *state; /* (E,K-1) a stream, entering */
+    bool dx_rounded, x_rounded;
     int64_t ld_dx, ld_x, ld_state; /* ld_state serves dstate too */
     int n_batch;
     int64_t n_time;
@@ -145,6 +168,7 @@ struct scan_args {
     float *state;    /* h (E,N[,2]) a stream */
     float *entering; /* scan_entering_size floats, the states entering each chunk of the
                         backend's own length, for the backward; NULL if there is none */
+    bool rounded;    /* y and z, and of the backward dy and dz */
     int64_t ld_z, ld_bc, ld_state;
 };
 
@@ -299,8 +323,7 @@ struct ops {
 
     /* y = x r w, r = 1/sqrt(mean x^2 + eps) a row, kept (M) for the backward (r may be NULL). Zhang
        & Sennrich 2019. */
-    void (*rmsnorm)(struct backend *be, float *y, float *r, const float *x, const float *w,
-                    float eps, int64_t n_rows, int width);
+    void (*rmsnorm)(struct backend *be, const struct norm_args *a);
     void (*rmsnorm_backward)(struct backend *be, const struct norm_backward_args *a);
 
     void (*linear)(struct backend *be, const struct linear_args *a);

@@ -258,10 +258,18 @@ void chunk_backward(struct chunk *c, const float *dlogits, float *dstate, float 
 
 /* --- what several kinds of layers share ------------------------------------------------------ */
 
-void run_norm(struct layer_run *r, float *y)
+void run_norm(struct layer_run *r, float *y, bool rounded)
 {
-    r->ops->rmsnorm(r->be, y, r->tape->norm_r, r->in, run_weight(r, PARAM_NORM),
-                    r->chunk->net->plan.norm_eps, r->n_batch * r->n_in, r->layer->width_in);
+    r->ops->rmsnorm(r->be, &(struct norm_args){
+                               .y = y,
+                               .r = r->tape->norm_r,
+                               .x = r->in,
+                               .w = run_weight(r, PARAM_NORM),
+                               .eps = r->chunk->net->plan.norm_eps,
+                               .y_rounded = rounded,
+                               .n_rows = r->n_batch * r->n_in,
+                               .width = r->layer->width_in,
+                           });
 }
 
 void run_norm_backward(struct layer_run *r, const float *dy)

@@ -34,6 +34,7 @@ enum tape {
 /* What a layer keeps inside. Which fields it uses is its own business; NULL: not used. */
 struct layer_tape {
     float *norm_r;    /* (M) rmsnorm's 1/rms */
+    float *normed;    /* mixer: (M,H), if it is small: else it is made again */
     float *projected; /* mixer: in_proj's output (M,2E); s4d: (M,2H) before GLU; ff: (M,F) before
                          GELU */
     float *u;         /* mixer: after the convolution (M,E); s4d: the normed input (M,H) */

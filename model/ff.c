@@ -31,7 +31,7 @@ static void cut_scratch(struct layer_scratch *s, struct arena *a, const struct l
 static void forward(struct layer_run *r)
 {
     int64_t n = r->n_in;
-    run_norm(r, r->scratch.normed);
+    run_norm(r, r->scratch.normed, false);
     run_linear(r, PARAM_WEIGHT, n,
                (struct linear_args){.y = r->tape->projected, .x = r->scratch.normed});
     if (!r->out)
@@ -51,7 +51,7 @@ static void backward(struct layer_run *r)
         r, PARAM_OUT, n,
         (struct linear_backward_args){.dx = s->dgated, .dy = r->dout, .x = s->wide});
     r->ops->gelu_backward(r->be, s->dgated, s->dgated, r->tape->projected, entries);
-    run_norm(r, s->normed);
+    run_norm(r, s->normed, false);
     run_linear_backward(
         r, PARAM_WEIGHT, n,
         (struct linear_backward_args){.dx = s->dnormed, .dy = s->dgated, .x = s->normed});

@@ -73,7 +73,7 @@ static void head_cut_scratch(struct layer_scratch *s, struct arena *a, const str
 
 static void head_forward(struct layer_run *r)
 {
-    run_norm(r, r->scratch.normed);
+    run_norm(r, r->scratch.normed, false);
     if (r->out)
         run_linear(r, PARAM_WEIGHT, r->n_in,
                    (struct linear_args){.y = r->out, .x = r->scratch.normed});
@@ -82,7 +82,7 @@ static void head_forward(struct layer_run *r)
 static void head_backward(struct layer_run *r)
 {
     struct layer_scratch *s = &r->scratch;
-    run_norm(r, s->normed);
+    run_norm(r, s->normed, false);
     run_linear_backward(
         r, PARAM_WEIGHT, r->n_in,
         (struct linear_backward_args){.dx = s->dnormed, .dy = r->dout, .x = s->normed});

@@ -87,8 +87,20 @@ static inline float *arena_floats(struct arena *a, int64_t n)
     return arena_alloc(a, (size_t)n * sizeof(float));
 }
 
-/* The rmsnorm before mixers and ffs: fills tape->norm_r; y (M,H) in scratch or tape. */
-void run_norm(struct layer_run *r, float *y);
+static inline float *arena_rounded(struct arena *a, struct backend *be, int64_t n)
+{
+    return arena_alloc(a, (size_t)n * backend_rounded_size(be));
+}
+
+/* The entry n further on in a rounded tensor. */
+static inline float *rounded_entry(struct backend *be, const float *x, int64_t n)
+{
+    return (float *)((char *)x + (size_t)n * backend_rounded_size(be));
+}
+
+/* The rmsnorm before mixers and ffs: fills tape->norm_r; y (M,H), rounded or not, in scratch or
+   tape. */
+void run_norm(struct layer_run *r, float *y, bool rounded);
 /* din [+]= gradient through the norm, and dout where the layer adds what it reads. */
 void run_norm_backward(struct layer_run *r, const float *dy);
 

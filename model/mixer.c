@@ -1,6 +1,9 @@
 /*
  * The Mamba mixer, selective or with static dt, B, C (model-spec 2):
  *   x + out_proj(scan(silu(conv(xs))) silu(z)),  [xs | z] = in_proj(rmsnorm(x))
+ *
+ * Rounded (kernels/ops.h) are the normed input, xs and z, what out_proj reads, and the gradients of
+ * these but for the normed input's.
  */
 #include "model/layers.h"
 
@@ -16,14 +19,16 @@ static void cut_tape(struct layer_tape *t, struct arena *a, const struct net *ne
     int64_t rows = n_batch * n_in;
     *t = (struct layer_tape){
         .norm_r = arena_floats(a, rows),
-        .projected = arena_floats(a, rows * 2 * l->inner),
+        .projected = arena_rounded(a, net->be, rows * 2 * l->inner),
         .u = arena_floats(a, rows * l->inner),
-        .gated = arena_floats(a, rows * l->inner),
+        .gated = arena_rounded(a, net->be, rows * l->inner),
     };
     if (l->mixer == MIXER_SELECTIVE) {
         t->x_dbl = arena_floats(a, rows * layer_x_dbl_width(l));
         t->dt_raw = arena_floats(a, rows * l->inner);
     }
+    if (with_backward && backend_rounded_size(net->be) < sizeof(float))
+        t->normed = arena_rounded(a, net->be, rows * l->width);
     if (with_backward)
         t->entering = arena_floats(a, scan_entering_size(net->be->ops, l, n_batch, n_in));
 }
@@ -54,6 +59,7 @@ static struct conv_args conv_view(const struct layer_run *r)
         .w = run_weight(r, PARAM_CONV),
         .bias = run_weight(r, PARAM_CONV_BIAS),
         .state = r->state,
+        .x_rounded = true,
         .ld_x = 2 * l->inner,
         .ld_state = r->ld_state,
         .n_batch = r->n_batch,
@@ -75,11 +81,12 @@ static struct scan_args scan_view(const struct layer_run *r)
         .n_state = l->n_state,
         .y = r->tape->gated,
         .u = r->tape->u,
-        .z = r->tape->projected + l->inner,
+        .z = rounded_entry(r->be, r->tape->projected, l->inner),
         .coef = r->coef,
         .d = run_weight(r, PARAM_D),
         .state = r->state + conv_state_size(l),
         .entering = r->tape->entering,
+        .rounded = true,
         .ld_z = 2 * l->inner,
         .ld_state = r->ld_state,
     };
@@ -92,14 +99,20 @@ static struct scan_args scan_view(const struct layer_run *r)
     return a;
 }
 
+static float *normed_of(const struct layer_run *r)
+{
+    return r->tape->normed ? r->tape->normed : r->scratch.normed;
+}
+
 static void forward(struct layer_run *r)
 {
     const struct layer *l = r->layer;
     struct layer_tape *t = r->tape;
     int64_t n = r->n_in;
-    run_norm(r, r->scratch.normed);
+    run_norm(r, normed_of(r), true);
     run_linear(r, PARAM_IN_PROJ, n,
-               (struct linear_args){.y = t->projected, .x = r->scratch.normed});
+               (struct linear_args){
+                   .y = t->projected, .x = normed_of(r), .y_rounded = true, .x_rounded = true});
     struct conv_args conv = conv_view(r);
     r->ops->conv_silu(r->be, &conv);
     if (l->mixer == MIXER_SELECTIVE) {
@@ -113,7 +126,8 @@ static void forward(struct layer_run *r)
     if (r->out)
         run_linear(
             r, PARAM_OUT, n,
-            (struct linear_args){.y = r->out, .x = t->gated, .add0 = r->in, .add1 = r->skip});
+            (struct linear_args){
+                .y = r->out, .x = t->gated, .add0 = r->in, .add1 = r->skip, .x_rounded = true});
 }
 
 /* du += what reaches u through dt, B and C. */
@@ -138,7 +152,7 @@ static void scan_part_backward(struct layer_run *r)
         .forward = scan_view(r),
         .dy = s->dgated,
         .du = s->du,
-        .dz = s->wide + l->inner,
+        .dz = rounded_entry(r->be, s->wide, l->inner),
         .dcoef = r->dcoef,
         .dd = run_grad(r, PARAM_D),
         .dstate = r->dstate + conv_state_size(l),
@@ -166,6 +180,8 @@ static void conv_part_backward(struct layer_run *r)
                                           .w = run_weight(r, PARAM_CONV),
                                           .bias = run_weight(r, PARAM_CONV_BIAS),
                                           .state = r->entering_state,
+                                          .dx_rounded = true,
+                                          .x_rounded = true,
                                           .ld_dx = 2 * l->inner,
                                           .ld_x = 2 * l->inner,
                                           .ld_state = r->ld_state,
@@ -179,17 +195,24 @@ static void conv_part_backward(struct layer_run *r)
 static void backward(struct layer_run *r)
 {
     struct layer_scratch *s = &r->scratch;
-    run_linear_backward(
-        r, PARAM_OUT, r->n_in,
-        (struct linear_backward_args){.dx = s->dgated, .dy = r->dout, .x = r->tape->gated});
+    run_linear_backward(r, PARAM_OUT, r->n_in,
+                        (struct linear_backward_args){.dx = s->dgated,
+                                                      .dy = r->dout,
+                                                      .x = r->tape->gated,
+                                                      .dx_rounded = true,
+                                                      .x_rounded = true});
     scan_part_backward(r);
     if (r->layer->mixer == MIXER_SELECTIVE)
         projections_backward(r);
     conv_part_backward(r);
-    run_norm(r, s->normed);
-    run_linear_backward(
-        r, PARAM_IN_PROJ, r->n_in,
-        (struct linear_backward_args){.dx = s->dnormed, .dy = s->wide, .x = s->normed});
+    if (!r->tape->normed)
+        run_norm(r, s->normed, true);
+    run_linear_backward(r, PARAM_IN_PROJ, r->n_in,
+                        (struct linear_backward_args){.dx = s->dnormed,
+                                                      .dy = s->wide,
+                                                      .x = normed_of(r),
+                                                      .dy_rounded = true,
+                                                      .x_rounded = true});
     run_norm_backward(r, s->dnormed);
 }
 

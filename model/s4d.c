@@ -56,7 +56,7 @@ static void forward(struct layer_run *r)
 {
     int h = r->layer->width;
     int64_t n = (int64_t)r->n_batch * r->n_in * h;
-    run_norm(r, r->tape->u);
+    run_norm(r, r->tape->u, false);
     struct scan_args scan = scan_view(r);
     r->ops->scan(r->be, &scan);
     r->ops->gelu(r->be, r->scratch.normed, r->tape->gated, n);

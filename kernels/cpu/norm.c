@@ -6,17 +6,9 @@
 
 enum { NORM_GRAD_ROWS = 512 }; /* rows in one partial sum of dw */
 
-struct norm_job {
-    float *y, *r;
-    const float *x, *w;
-    float eps;
-    int64_t n_rows;
-    int width;
-};
-
 static void norm_round(void *arg, int64_t i, int thread)
 {
-    const struct norm_job *job = arg;
+    const struct norm_args *job = arg;
     int width = job->width, whole = width / V_LANES * V_LANES, rest = width - whole;
     int64_t end = min_of(job->n_rows, (i + 1) * CPU_ROW_BLOCK);
     for (int64_t row = i * CPU_ROW_BLOCK; row < end; row++) {
@@ -39,11 +31,10 @@ static void norm_round(void *arg, int64_t i, int thread)
     }
 }
 
-static void op_rmsnorm(struct backend *be, float *y, float *r, const float *x, const float *w,
-                       float eps, int64_t n_rows, int width)
+static void op_rmsnorm(struct backend *be, const struct norm_args *a)
 {
-    struct norm_job job = {y, r, x, w, eps, n_rows, width};
-    run_rounds(be, norm_round, &job, blocks_of(n_rows, CPU_ROW_BLOCK), n_rows * width);
+    struct norm_args job = *a;
+    run_rounds(be, norm_round, &job, blocks_of(a->n_rows, CPU_ROW_BLOCK), a->n_rows * a->width);
 }
 
 struct norm_backward_job {

@@ -158,13 +158,19 @@ static void cuda_set_products(struct backend *be, enum products products)
     cuda_of(be)->products = products;
 }
 
+static size_t cuda_rounded_size(struct backend *be)
+{
+    return cuda_rounded(cuda_of(be), true) ? sizeof(uint16_t) : sizeof(float);
+}
+
 #include "kernels/cuda/inlet.cu" /* of cuda_alloc and cuda_copy */
 
 static const struct backend_functions cuda_functions = {
-    cuda_close,      cuda_alloc,        cuda_free,         cuda_upload,     cuda_download,
-    cuda_copy,       cuda_zero,         cuda_reserve,      cuda_sync,       cuda_timer_begin,
-    cuda_timer_end,  cuda_set_products, cuda_repeat_begin, cuda_repeat_end, cuda_repeat_free,
-    cuda_inlet_open, cuda_inlet_close,  cuda_inlet_room,   cuda_inlet_post, cuda_inlet_take,
+    cuda_close,       cuda_alloc,        cuda_free,         cuda_upload,       cuda_download,
+    cuda_copy,        cuda_zero,         cuda_reserve,      cuda_sync,         cuda_timer_begin,
+    cuda_timer_end,   cuda_set_products, cuda_rounded_size, cuda_repeat_begin, cuda_repeat_end,
+    cuda_repeat_free, cuda_inlet_open,   cuda_inlet_close,  cuda_inlet_room,   cuda_inlet_post,
+    cuda_inlet_take,
 };
 
 static void set_ops(struct ops *o)

@@ -131,9 +131,9 @@ static void blas_done(struct cuda_backend *cuda, cublasStatus_t status, const ch
 /* A product of row-major matrices, c (m,n) = [c +] a (m,k) b (k,n), any of a and b given
    transposed: `ld` is then of what is stored. `batch` products lie `step` entries apart. */
 struct blas_product {
-    float *c;
+    void *c;           /* float, or bf16 if c_bf16 */
     const void *a, *b; /* float, or bf16 */
-    bool bf16;
+    bool bf16, c_bf16;
     int64_t ld_c, ld_a, ld_b;
     int64_t step_c, step_a, step_b;
     int64_t m, n, k;
@@ -141,10 +141,11 @@ struct blas_product {
     int64_t batch; /* 0: one product */
 };
 
-static cublasComputeType_t blas_compute(const struct cuda_backend *cuda)
+static cublasComputeType_t blas_compute(const struct cuda_backend *cuda, bool bf16)
 {
     /* factors in bf16 are what they are: nothing is left to be rounded */
-    return cuda->products == PRODUCTS_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    return bf16 || cuda->products == PRODUCTS_FP32 ? CUBLAS_COMPUTE_32F
+                                                   : CUBLAS_COMPUTE_32F_FAST_TF32;
 }
 
 /* cuBLAS knows columns first, and so sees every matrix transposed: c^T = b^T a^T. Its sizes are
@@ -156,15 +157,16 @@ static void blas_run(struct cuda_backend *cuda, const struct blas_product *p, co
     cublasOperation_t op_b = p->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     int m = (int)p->m, n = (int)p->n, k = (int)p->k;
     int ld_a = (int)p->ld_a, ld_b = (int)p->ld_b, ld_c = (int)p->ld_c;
-    const cudaDataType real = CUDA_R_32F, factor = p->bf16 ? CUDA_R_16BF : CUDA_R_32F;
+    const cudaDataType real = p->c_bf16 ? CUDA_R_16BF : CUDA_R_32F;
+    const cudaDataType factor = p->bf16 ? CUDA_R_16BF : CUDA_R_32F;
+    const cublasComputeType_t compute = blas_compute(cuda, p->bf16);
     cublasStatus_t status;
     if (p->batch)
-        status =
-            blas.gemm_batched(cuda->blas, op_b, op_a, n, m, k, &one, p->b, factor, ld_b, p->step_b,
-                              p->a, factor, ld_a, p->step_a, &beta, p->c, real, ld_c, p->step_c,
-                              (int)p->batch, blas_compute(cuda), CUBLAS_GEMM_DEFAULT);
+        status = blas.gemm_batched(cuda->blas, op_b, op_a, n, m, k, &one, p->b, factor, ld_b,
+                                   p->step_b, p->a, factor, ld_a, p->step_a, &beta, p->c, real,
+                                   ld_c, p->step_c, (int)p->batch, compute, CUBLAS_GEMM_DEFAULT);
     else
         status = blas.gemm(cuda->blas, op_b, op_a, n, m, k, &one, p->b, factor, ld_b, p->a, factor,
-                           ld_a, &beta, p->c, real, ld_c, blas_compute(cuda), CUBLAS_GEMM_DEFAULT);
+                           ld_a, &beta, p->c, real, ld_c, compute, CUBLAS_GEMM_DEFAULT);
     blas_done(cuda, status, at);
 }

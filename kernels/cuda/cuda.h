@@ -60,6 +60,13 @@ static inline float *cuda_scratch(struct cuda_backend *cuda, size_t bytes)
     return reinterpret_cast<float *>(cuda->scratch);
 }
 
+/* Whether a tensor that the caller calls rounded is bf16 now. Kernels are given it in place of what
+   the caller says. */
+static inline bool cuda_rounded(const struct cuda_backend *cuda, bool rounded)
+{
+    return rounded && cuda->products == PRODUCTS_BF16;
+}
+
 static constexpr float CUDA_LOG2E = 1.44269504f;
 
 /* 1/(1 + e^-x), by the quick instructions. */

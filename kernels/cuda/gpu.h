@@ -198,6 +198,14 @@ GPU_DEV void gpu_cp_async16(void *to_shared, const void *from_global)
                  : "memory");
 }
 
+/* The same of 8 bytes, aligned to 8. */
+GPU_DEV void gpu_cp_async8(void *to_shared, const void *from_global)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(gpu_smem_address(to_shared)),
+                 "l"(from_global)
+                 : "memory");
+}
+
 /* The same of 4 bytes, aligned to 4. */
 GPU_DEV void gpu_cp_async4(void *to_shared, const void *from_global)
 {

@@ -12,12 +12,14 @@ enum { SLICE_ROWS = 512, SLICE_TILE = 128, SLICE_TILES = 264 };
 
 /* --- factors ---------------------------------------------------------------------------------- */
 
-/* A factor as cuBLAS reads it: float where it lies, or rounded to bf16 into scratch memory, whose
-   rows are then a multiple of 16 bytes. Weights too are rounded anew for each product: they are few
-   beside the rows, and nobody has to say when they change. */
+/* A factor as cuBLAS reads it: where it lies, or rounded to bf16 into scratch memory, whose rows
+   are then a multiple of 16 bytes: what is multiplied with a factor that is bf16. Weights too are
+   rounded anew for each product: they are few beside the rows, and nobody has to say when they
+   change. */
 struct factor {
     const void *at;
     int64_t ld;
+    bool bf16;
 };
 
 /* Rows of groups of four, the last of which may be shorter; `whole`: all of x is aligned and dense
@@ -55,12 +57,13 @@ static size_t rounded_size(int64_t n_rows, int64_t width)
     return (size_t)cuda_blocks(n_rows * rounded_ld(width) * 2, 256) * 256;
 }
 
-/* The matrix x (n_rows, width) as a factor; *scratch is where its bf16 may lie, and moves on. */
-static struct factor factor_of(struct cuda_backend *cuda, const float *x, int64_t n_rows, int width,
-                               int64_t ld, char **scratch)
+/* The matrix x (n_rows, width) as a factor, as it lies; or in bf16, and *scratch is where that may
+   lie, and moves on. */
+static struct factor factor_of(struct cuda_backend *cuda, const float *x, bool is_bf16,
+                               int64_t n_rows, int width, int64_t ld, bool bf16, char **scratch)
 {
-    if (cuda->products != PRODUCTS_BF16)
-        return {x, ld};
+    if (is_bf16 == bf16)
+        return {x, ld, bf16};
     uint2 *to = reinterpret_cast<uint2 *>(*scratch);
     int groups = (int)(rounded_ld(width) / 4);
     bool whole = width % 8 == 0 && ld % 4 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0;
@@ -68,14 +71,13 @@ static struct factor factor_of(struct cuda_backend *cuda, const float *x, int64_
                n_rows * groups, ld, width, groups, whole);
     cuda_launched(cuda, "rounding to bf16");
     *scratch += rounded_size(n_rows, width);
-    return {to, rounded_ld(width)};
+    return {to, rounded_ld(width), true};
 }
 
 /* The factor's rows from `row` on. */
-static const void *factor_row(const struct cuda_backend *cuda, struct factor f, int64_t row)
+static const void *factor_row(struct factor f, int64_t row)
 {
-    int64_t size = cuda->products == PRODUCTS_BF16 ? 2 : 4;
-    return static_cast<const char *>(f.at) + row * f.ld * size;
+    return static_cast<const char *>(f.at) + row * f.ld * (f.bf16 ? 2 : 4);
 }
 
 /* Scratch memory of the factors of a product and of its gradients: rows of x and of dy, and the
@@ -117,10 +119,9 @@ static __global__ void __launch_bounds__(WARP *ROW_WARPS) matvec_kernel(struct l
         return;
     const float *w = a.w + j * a.n_in;
     for (int64_t b = blockIdx.y; b < a.n_batch; b += gridDim.y) {
-        const float *x = a.x + b * a.ld_x;
         float s = 0.0f;
         for (int k = (int)threadIdx.x; k < a.n_in; k += WARP)
-            s += w[k] * x[k];
+            s += w[k] * rounded_read(a.x, b * a.ld_x + k, a.x_rounded);
         s = warp_sum(s);
         if (threadIdx.x == 0) {
             int64_t at = b * a.n_out + j;
@@ -130,42 +131,58 @@ static __global__ void __launch_bounds__(WARP *ROW_WARPS) matvec_kernel(struct l
                 s += a.add0[at];
             if (a.add1)
                 s += a.add1[at];
-            a.y[b * a.ld_y + j] = s;
+            rounded_write(a.y, b * a.ld_y + j, a.y_rounded, s);
         }
     }
 }
 
-static void op_linear(struct backend *be, const struct linear_args *a)
+/* Makes y what the product is to be added to: true, if there is anything. */
+static bool linear_begin(struct cuda_backend *cuda, const struct linear_args *a, int64_t n_rows)
+{
+    const float *only = a->add0 ? a->add0 : a->add1; /* if nothing else is added */
+    if (!a->bias && !only)
+        return false;
+    if (a->bias || (a->add0 && a->add1) || a->ld_y != a->n_out) {
+        GPU_LAUNCH(addends_kernel, row_grid(n_rows), row_block(), 0, cuda->stream, *a, n_rows);
+        cuda_launched(cuda, "linear's addends");
+    } else if (only != a->y) {
+        cuda_keep_error(cuda,
+                        cudaMemcpyAsync(a->y, only, (size_t)(n_rows * a->n_out) * sizeof(float),
+                                        cudaMemcpyDeviceToDevice, cuda->stream),
+                        "linear's addend");
+    }
+    return true;
+}
+
+static void op_linear(struct backend *be, const struct linear_args *args)
 {
     struct cuda_backend *cuda = cuda_of(be);
-    int64_t n_rows = a->n_batch * a->n_time;
+    struct linear_args a = *args;
+    int64_t n_rows = a.n_batch * a.n_time;
+    a.x_rounded = cuda_rounded(cuda, a.x_rounded);
+    a.y_rounded = cuda_rounded(cuda, a.y_rounded);
     if (n_rows == 0)
         return;
-    if (a->n_time == 1) {
-        dim3 grid(row_grid(a->n_out), (unsigned)cuda_min(a->n_batch, 4096));
-        GPU_LAUNCH(matvec_kernel, grid, row_block(), 0, cuda->stream, *a);
+    if (a.n_time == 1) {
+        dim3 grid(row_grid(a.n_out), (unsigned)cuda_min(a.n_batch, 4096));
+        GPU_LAUNCH(matvec_kernel, grid, row_block(), 0, cuda->stream, a);
         cuda_launched(cuda, "linear, one tick");
         return;
     }
-    if (narrow_linear(cuda, a, n_rows))
+    if (!a.x_rounded && narrow_linear(cuda, &a, n_rows))
         return;
-    /* y that is its own only addend already holds what is added */
-    bool add = a->bias || a->add0 || a->add1;
-    bool in_place = !a->bias && (a->add0 == a->y) != (a->add1 == a->y) && (!a->add0 || !a->add1);
-    if (add && !(in_place && a->ld_y == a->n_out)) {
-        GPU_LAUNCH(addends_kernel, row_grid(n_rows), row_block(), 0, cuda->stream, *a, n_rows);
-        cuda_launched(cuda, "linear's addends");
-    }
+    const bool add = linear_begin(cuda, &a, n_rows);
+    const bool bf16 = a.x_rounded;
     char *scratch = reinterpret_cast<char *>(
-        cuda_scratch(cuda, factors_workspace(cuda, n_rows, a->n_in, a->n_out, false)));
-    struct factor x = factor_of(cuda, a->x, n_rows, a->n_in, a->ld_x, &scratch);
-    struct factor w = factor_of(cuda, a->w, a->n_out, a->n_in, a->n_in, &scratch);
+        cuda_scratch(cuda, factors_workspace(cuda, n_rows, a.n_in, a.n_out, false)));
+    struct factor x = factor_of(cuda, a.x, bf16, n_rows, a.n_in, a.ld_x, bf16, &scratch);
+    struct factor w = factor_of(cuda, a.w, false, a.n_out, a.n_in, a.n_in, bf16, &scratch);
     struct blas_product p = {};
-    p.bf16 = cuda->products == PRODUCTS_BF16;
-    p.c = a->y, p.ld_c = a->ld_y;
+    p.bf16 = bf16;
+    p.c = a.y, p.ld_c = a.ld_y, p.c_bf16 = a.y_rounded;
     p.a = x.at, p.ld_a = x.ld;
     p.b = w.at, p.ld_b = w.ld, p.b_transposed = true;
-    p.m = n_rows, p.n = a->n_out, p.k = a->n_in;
+    p.m = n_rows, p.n = a.n_out, p.k = a.n_in;
     p.add = add;
     blas_run(cuda, &p, "linear");
 }
@@ -209,7 +226,7 @@ static void linear_dw(struct cuda_backend *cuda, const struct linear_backward_ar
     int64_t size = (int64_t)a->n_in * a->n_out, rows = slice_rows(n_rows, a->n_in, a->n_out);
     int64_t whole = n_rows / rows, rest = n_rows % rows;
     struct blas_product p = {};
-    p.bf16 = cuda->products == PRODUCTS_BF16;
+    p.bf16 = dy.bf16;
     p.a = dy.at, p.ld_a = dy.ld, p.a_transposed = true, p.step_a = rows * dy.ld;
     p.b = x.at, p.ld_b = x.ld, p.step_b = rows * x.ld;
     p.c = a->dw, p.ld_c = a->n_in, p.step_c = size;
@@ -225,9 +242,9 @@ static void linear_dw(struct cuda_backend *cuda, const struct linear_backward_ar
     p.batch = whole;
     blas_run(cuda, &p, "linear's dw");
     if (rest) {
-        p.a = factor_row(cuda, dy, whole * rows);
-        p.b = factor_row(cuda, x, whole * rows);
-        p.c += whole * p.step_c;
+        p.a = factor_row(dy, whole * rows);
+        p.b = factor_row(x, whole * rows);
+        p.c = parts + whole * p.step_c;
         p.k = rest;
         p.batch = 0;
         blas_run(cuda, &p, "linear's dw");
@@ -239,17 +256,18 @@ static void linear_dw(struct cuda_backend *cuda, const struct linear_backward_ar
 static void linear_products_backward(struct cuda_backend *cuda,
                                      const struct linear_backward_args *a, int64_t n_rows)
 {
+    const bool bf16 = a->x_rounded || a->dy_rounded;
     char *scratch = reinterpret_cast<char *>(
         cuda_scratch(cuda, linear_backward_workspace(cuda, n_rows, a->n_in, a->n_out)));
     scratch += linear_parts_workspace(n_rows, a->n_in, a->n_out);
     struct factor dy = {};
     if (a->dx || a->dw)
-        dy = factor_of(cuda, a->dy, n_rows, a->n_out, a->ld_dy, &scratch);
+        dy = factor_of(cuda, a->dy, a->dy_rounded, n_rows, a->n_out, a->ld_dy, bf16, &scratch);
     if (a->dx) {
-        struct factor w = factor_of(cuda, a->w, a->n_out, a->n_in, a->n_in, &scratch);
+        struct factor w = factor_of(cuda, a->w, false, a->n_out, a->n_in, a->n_in, bf16, &scratch);
         struct blas_product p = {};
-        p.bf16 = cuda->products == PRODUCTS_BF16;
-        p.c = a->dx, p.ld_c = a->ld_dx;
+        p.bf16 = bf16;
+        p.c = a->dx, p.ld_c = a->ld_dx, p.c_bf16 = a->dx_rounded;
         p.a = dy.at, p.ld_a = dy.ld;
         p.b = w.at, p.ld_b = w.ld;
         p.m = n_rows, p.n = a->n_in, p.k = a->n_out;
@@ -257,16 +275,21 @@ static void linear_products_backward(struct cuda_backend *cuda,
         blas_run(cuda, &p, "linear's dx");
     }
     if (a->dw)
-        linear_dw(cuda, a, n_rows, dy, factor_of(cuda, a->x, n_rows, a->n_in, a->ld_x, &scratch));
+        linear_dw(cuda, a, n_rows, dy,
+                  factor_of(cuda, a->x, a->x_rounded, n_rows, a->n_in, a->ld_x, bf16, &scratch));
 }
 
-static void op_linear_backward(struct backend *be, const struct linear_backward_args *a)
+static void op_linear_backward(struct backend *be, const struct linear_backward_args *args)
 {
     struct cuda_backend *cuda = cuda_of(be);
+    struct linear_backward_args resolved = *args, *a = &resolved;
     int64_t n_rows = a->n_batch * a->n_time;
+    a->x_rounded = cuda_rounded(cuda, a->x_rounded);
+    a->dy_rounded = cuda_rounded(cuda, a->dy_rounded);
+    a->dx_rounded = cuda_rounded(cuda, a->dx_rounded);
     if (n_rows == 0)
         return;
-    if (!narrow_backward(cuda, a, n_rows))
+    if (a->x_rounded || a->dy_rounded || !narrow_backward(cuda, a, n_rows))
         linear_products_backward(cuda, a, n_rows);
     if (a->dbias) {
         struct columns sums = {};

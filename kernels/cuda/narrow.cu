@@ -6,11 +6,11 @@
 #include "kernels/cuda/cuda.h"
 
 enum {
-    NARROW_VALUES = 16,   /* gradients of inputs that a warp sums over its lanes at once */
-    NARROW_WARPS = 4,     /* of a block */
-    NARROW_BLOCKS = 2048, /* of the forward, at most */
-    NARROW_PARTS = 768,   /* partial sums of dw, at most */
-    NARROW_ROWS = 128,    /* rows of each, at least */
+    NARROW_VALUES = 16,     /* gradients of inputs that a warp sums over its lanes at once */
+    NARROW_WARPS = 4,       /* of a block */
+    NARROW_WEIGHTS = 32768, /* inputs of a forward's blocks: each warp reads all weights first */
+    NARROW_PARTS = 768,     /* partial sums of dw, at most */
+    NARROW_ROWS = 128,      /* rows of each, at least */
 };
 
 /* Output 4 i + j of a lane is 4 (lane + 32 i) + j of all. */
@@ -159,8 +159,9 @@ static bool narrow_linear(struct cuda_backend *cuda, const struct linear_args *a
         !narrow_aligned(a->x, a->ld_x) || !narrow_aligned(a->y, a->ld_y) ||
         !narrow_aligned(a->w, a->n_in))
         return false;
-    const unsigned blocks = (unsigned)cuda_min(
-        NARROW_BLOCKS, cuda_blocks(n_rows, NARROW_WARPS * NARROW_VALUES / a->n_in));
+    const unsigned blocks =
+        (unsigned)cuda_min(NARROW_WEIGHTS / (a->n_in * a->n_in),
+                           cuda_blocks(n_rows, NARROW_WARPS * NARROW_VALUES / a->n_in));
     const dim3 block(WARP, NARROW_WARPS);
     if (a->n_in == 4)
         GPU_LAUNCH((narrow_kernel<4, 4>), blocks, block, 0, cuda->stream, *a, n_rows);

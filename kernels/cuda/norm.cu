@@ -11,14 +11,6 @@ enum {
     NORM_SUMS = 12288, /* floats of them in a block's shared memory: what needs no asking */
 };
 
-struct norm_args {
-    float *y, *r_out;
-    const float *x, *w;
-    float eps;
-    int64_t n_rows;
-    int width;
-};
-
 /* Wide entries in a row, read and written at once. */
 template <int Wide> struct norm_entries {
     float v[Wide];
@@ -42,6 +34,22 @@ CUDA_DEV void norm_write(float *x, const struct norm_entries<Wide> &e)
         *reinterpret_cast<float4 *>(x) = make_float4(e.v[0], e.v[1], e.v[2], e.v[3]);
     else
         *x = e.v[0];
+}
+
+/* The same to entry `at` of a tensor that may lie in bf16. */
+template <int Wide>
+CUDA_DEV void norm_write(float *x, int64_t at, bool rounded, const struct norm_entries<Wide> &e)
+{
+    if (!rounded) {
+        norm_write<Wide>(x + at, e);
+        return;
+    }
+    uint16_t *to = reinterpret_cast<uint16_t *>(x) + at;
+    if constexpr (Wide == 4)
+        *reinterpret_cast<uint2 *>(to) =
+            make_uint2(gpu_bf16x2(e.v[0], e.v[1]), gpu_bf16x2(e.v[2], e.v[3]));
+    else
+        *to = (uint16_t)gpu_bf16x2(e.v[0], 0.0f);
 }
 
 /* Of the lanes of a row, known to all of them. */
@@ -85,10 +93,10 @@ static __global__ void __launch_bounds__(WARP *ROW_WARPS) norm_kernel(struct nor
 #pragma unroll
         for (int i = 0; i < Wide; i++)
             e.v[i] *= r * w.v[i];
-        norm_write<Wide>(a.y + row * a.width + j, e);
+        norm_write<Wide>(a.y, row * a.width + j, a.y_rounded, e);
     }
-    if (a.r_out && width > 0 && first == 0)
-        a.r_out[row] = r;
+    if (a.r && width > 0 && first == 0)
+        a.r[row] = r;
 }
 
 /* With x' = x r: dx = r (dy w - x' mean(dy w x')), and what is added to it. The block's row of
@@ -161,19 +169,19 @@ static bool norm_in_fours(int width, const void *a, const void *b, const void *c
     return width % 4 == 0 && all % 16 == 0;
 }
 
-static void op_rmsnorm(struct backend *be, float *y, float *r, const float *x, const float *w,
-                       float eps, int64_t n_rows, int width)
+static void op_rmsnorm(struct backend *be, const struct norm_args *args)
 {
     struct cuda_backend *cuda = cuda_of(be);
-    const struct norm_args a = {y, r, x, w, eps, n_rows, width};
-    if (n_rows == 0)
+    struct norm_args a = *args;
+    a.y_rounded = cuda_rounded(cuda, a.y_rounded);
+    if (a.n_rows == 0)
         return;
-    if (!norm_in_fours(width, y, x, w, NULL))
-        GPU_LAUNCH((norm_kernel<1, 32>), row_grid(n_rows), row_block(), 0, cuda->stream, a);
-    else if (width > 64)
-        GPU_LAUNCH((norm_kernel<4, 32>), row_grid(n_rows), row_block(), 0, cuda->stream, a);
+    if (!norm_in_fours(a.width, a.y, a.x, a.w, NULL))
+        GPU_LAUNCH((norm_kernel<1, 32>), row_grid(a.n_rows), row_block(), 0, cuda->stream, a);
+    else if (a.width > 64)
+        GPU_LAUNCH((norm_kernel<4, 32>), row_grid(a.n_rows), row_block(), 0, cuda->stream, a);
     else
-        GPU_LAUNCH((norm_kernel<4, 16>), row_grid(cuda_blocks(n_rows, 2)), row_block(), 0,
+        GPU_LAUNCH((norm_kernel<4, 16>), row_grid(cuda_blocks(a.n_rows, 2)), row_block(), 0,
                    cuda->stream, a);
     cuda_launched(cuda, "rmsnorm");
 }

@@ -47,6 +47,33 @@ static inline dim3 row_block(void)
     return dim3(WARP, ROW_WARPS);
 }
 
+/* Of two entries in bf16, the first in the lower half. */
+CUDA_DEV float rounded_low(uint32_t two)
+{
+    return __uint_as_float(two << 16);
+}
+
+CUDA_DEV float rounded_high(uint32_t two)
+{
+    return __uint_as_float(two & 0xffff0000u);
+}
+
+/* Entry `at` of a tensor that is bf16 if it is rounded. */
+CUDA_DEV float rounded_read(const float *x, int64_t at, bool rounded)
+{
+    if (rounded)
+        return rounded_low(reinterpret_cast<const uint16_t *>(x)[at]);
+    return x[at];
+}
+
+CUDA_DEV void rounded_write(float *x, int64_t at, bool rounded, float v)
+{
+    if (rounded)
+        reinterpret_cast<uint16_t *>(x)[at] = (uint16_t)gpu_bf16x2(v, 0.0f);
+    else
+        x[at] = v;
+}
+
 CUDA_DEV int64_t first_entry(void)
 {
     return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
@@ -79,10 +106,19 @@ CUDA_DEV float warp_max(float v)
 
 /* --- partial sums ---------------------------------------------------------------------------- */
 
+/* Where the sums of the parts' columns go: to sums in a row, each from the column where the one
+   before it ends; NULL: not wanted. */
+enum { PARTIALS_SUMS = 3 };
+struct partials {
+    float *sum[PARTIALS_SUMS];
+    int64_t end[PARTIALS_SUMS];
+};
+
 /* sum[j] += all parts[k][j]. Each of the block's warps adds a run of parts, in order; then the
    warps' sums are added, in order. */
 static __global__ void __launch_bounds__(WARP *PARTIALS_WARPS_MAX)
-    partials_kernel(float *sum, const float *parts, int64_t stride, int n_parts, int64_t size)
+    partials_kernel(struct partials to, const float *parts, int64_t stride, int n_parts,
+                    int64_t size)
 {
     GPU_SMEM(float, sums);
     const int n_warps = (int)blockDim.y;
@@ -100,18 +136,33 @@ static __global__ void __launch_bounds__(WARP *PARTIALS_WARPS_MAX)
     if (threadIdx.y == 0 && j < size) {
         for (int i = 1; i < n_warps; i++)
             s += sums[i * WARP + threadIdx.x];
-        sum[j] += s;
+        int64_t begin = 0;
+#pragma unroll
+        for (int i = 0; i < PARTIALS_SUMS; i++) {
+            if (j >= begin && j < to.end[i] && to.sum[i])
+                to.sum[i][j - begin] += s;
+            begin = to.end[i];
+        }
     }
 }
 
+static void partials_add_to(struct cuda_backend *cuda, const struct partials *to,
+                            const float *parts, int64_t stride, int64_t n_parts)
+{
+    const int64_t size = to->end[PARTIALS_SUMS - 1];
+    const dim3 block(WARP, n_parts > 64 ? PARTIALS_WARPS_MAX : ROW_WARPS);
+    GPU_LAUNCH(partials_kernel, (unsigned)cuda_blocks(size, WARP), block,
+               WARP * block.y * sizeof(float), cuda->stream, *to, parts, stride, (int)n_parts,
+               size);
+    cuda_launched(cuda, "partials_add");
+}
+
+/* To one sum. */
 static void partials_add(struct cuda_backend *cuda, float *sum, const float *parts, int64_t stride,
                          int64_t n_parts, int64_t size)
 {
-    const dim3 block(WARP, n_parts > 64 ? PARTIALS_WARPS_MAX : ROW_WARPS);
-    GPU_LAUNCH(partials_kernel, (unsigned)cuda_blocks(size, WARP), block,
-               WARP * block.y * sizeof(float), cuda->stream, sum, parts, stride, (int)n_parts,
-               size);
-    cuda_launched(cuda, "partials_add");
+    const struct partials to = {{sum, NULL, NULL}, {size, size, size}};
+    partials_add_to(cuda, &to, parts, stride, n_parts);
 }
 
 /* --- sums over columns ------------------------------------------------------------------------ */

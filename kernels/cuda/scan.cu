@@ -94,14 +94,17 @@ static __global__ void __launch_bounds__(SCAN_THREADS, K::is_complex ? 3 : 4)
 #pragma unroll
             for (int j = 0; j < batch; j++) {
                 const int t = ((int)threadIdx.x + (first + j) * SCAN_THREADS) / K::channels;
-                z[j] = a.z && e < a.inner && t < n ? a.z[(row + t) * a.ld_z + e] : 0.0f;
+                z[j] = a.z && e < a.inner && t < n
+                           ? rounded_read(a.z, (row + t) * a.ld_z + e, a.rounded)
+                           : 0.0f;
             }
 #pragma unroll
             for (int j = 0; j < batch; j++) {
                 const int i = (int)threadIdx.x + (first + j) * SCAN_THREADS, t = i / K::channels;
                 const float gate = a.z ? z[j] * cuda_sigmoid(z[j]) : 1.0f;
                 if (e < a.inner && t < n)
-                    a.y[(row + t) * a.inner + e] = (s[i] + d * u[i]) * gate;
+                    rounded_write(a.y, (row + t) * a.inner + e, a.rounded,
+                                  (s[i] + d * u[i]) * gate);
             }
         }
     }
@@ -141,13 +144,14 @@ static void scan_run_pairs(struct cuda_backend *cuda, const struct scan_args *a)
     dim3 grid((unsigned)pair_groups(a->inner), (unsigned)(seg.n - 1), (unsigned)a->n_batch);
     if (seg.n > 1) {
         scan_place(&seg, reinterpret_cast<float *>(cuda->scratch), a);
-        GPU_LAUNCH(scan_pair_ends_kernel<false>, grid, WARP, pair_room<2>(), cuda->stream, *a, seg,
-                   NULL);
+        GPU_LAUNCH((scan_pair_ends_kernel<false, false>), grid, WARP, pair_room<2>(), cuda->stream,
+                   *a, seg, NULL);
         cuda_launched(cuda, "scan_pair_ends");
         scan_carry(cuda, a, seg, a->state, false);
     }
     grid.y++;
-    GPU_LAUNCH(scan_pair_kernel, grid, WARP, pair_room<3>(), cuda->stream, *a, seg);
+    GPU_LAUNCH(a->rounded ? scan_pair_kernel<true> : scan_pair_kernel<false>, grid, WARP,
+               pair_room<3>(), cuda->stream, *a, seg);
     cuda_launched(cuda, "scan_pair");
 }
 
@@ -175,9 +179,11 @@ static size_t scan_workspace(const struct layer *layer, int n_batch, int64_t n_t
     return (size_t)(2 * scan_segments_most(layer, n_batch, n_time) * state) * sizeof(float);
 }
 
-static void op_scan(struct backend *be, const struct scan_args *a)
+static void op_scan(struct backend *be, const struct scan_args *args)
 {
     struct cuda_backend *cuda = cuda_of(be);
+    struct scan_args resolved = *args, *a = &resolved;
+    a->rounded = cuda_rounded(cuda, a->rounded);
     if (a->n_batch == 0 || a->n_time == 0)
         return;
     if (a->n_state > SCAN_STATES_MAX)

@@ -43,6 +43,25 @@ template <class K> CUDA_DEV struct scan_ahead<K> scan_ahead_of(void) {
     return x;
 }
 
+/* Four entries to a place of four floats, whose first half is theirs if they are rounded; and as
+   floats from there. */
+CUDA_DEV void
+scan_ahead_quad(float *to, const float *from, int64_t at, bool rounded)
+{
+    if (rounded)
+        gpu_cp_async8(to, reinterpret_cast<const uint16_t *>(from) + at);
+    else
+        gpu_cp_async16(to, from + at);
+}
+
+CUDA_DEV float4 scan_ahead_floats(const float4 *at, bool rounded)
+{
+    if (!rounded)
+        return *at;
+    const uint2 v = *reinterpret_cast<const uint2 *>(at);
+    return make_float4(rounded_low(v.x), rounded_high(v.x), rounded_low(v.y), rounded_high(v.y));
+}
+
 /* Begins to copy staged ticks t0 .. t0+ticks-1, of n, of the chunk whose first row is `row`. */
 template <class K>
 CUDA_DEV void scan_ahead_copy(float *smem, const struct scan_args &a, const float *dy, int64_t row,
@@ -57,9 +76,9 @@ CUDA_DEV void scan_ahead_copy(float *smem, const struct scan_args &a, const floa
             gpu_cp_async16(to + M::u, a.u + at * a.inner + x.e);
             gpu_cp_async16(to + M::dt, a.dt_raw + at * a.inner + x.e);
         } else {
-            gpu_cp_async16(to + M::q, dy + at * a.inner + x.e);
+            scan_ahead_quad(to + M::q, dy, at * a.inner + x.e, a.rounded);
             if (a.z)
-                gpu_cp_async16(to + M::gate, a.z + at * a.ld_z + x.e);
+                scan_ahead_quad(to + M::gate, a.z, at * a.ld_z + x.e, a.rounded);
         }
     }
     const int tick = (int)threadIdx.x / (K::bc / 4), which = (int)threadIdx.x % (K::bc / 4) * 4;
@@ -90,7 +109,7 @@ template <class K> CUDA_DEV void scan_ahead_turn(float *smem, const struct scan_
         for (int t0 = 0; t0 < n; t0 += x.ticks) {
             float4 *at = reinterpret_cast<float4 *>(smem + M::q + t0 * K::channels) + x.quad;
             float4 *gate = reinterpret_cast<float4 *>(smem + M::gate + t0 * K::channels) + x.quad;
-            float4 q = *at, z = *gate;
+            float4 q = scan_ahead_floats(at, a.rounded), z = scan_ahead_floats(gate, a.rounded);
             scan_gate(&q.x, &z.x);
             scan_gate(&q.y, &z.y);
             scan_gate(&q.z, &z.z);

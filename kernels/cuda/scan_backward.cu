@@ -119,7 +119,13 @@ CUDA_DEV void scan_store_stretch(const float *smem, const float *found,
         if (f.z) {
             float gate[N];
             scan_get<N>(gate, smem + M::gate + staged);
-            scan_put<N>(a.dz + t * a.ld_dz + e, gate);
+            if (!f.rounded)
+                scan_put<N>(a.dz + t * a.ld_dz + e, gate);
+            else if constexpr (N == 2)
+                reinterpret_cast<uint32_t *>(a.dz)[(t * a.ld_dz + e) / 2] =
+                    gpu_bf16x2(gate[0], gate[1]);
+            else
+                rounded_write(a.dz, t * a.ld_dz + e, true, gate[0]);
         }
     }
 }
@@ -330,8 +336,9 @@ static void scan_back_run(struct cuda_backend *cuda, const struct scan_backward_
     if (seg.n > 1) {
         if constexpr (K::selective && !K::is_complex && K::lanes == 4) {
             grid.x = (unsigned)pair_groups(f->inner);
-            GPU_LAUNCH(scan_pair_ends_kernel<true>, grid, WARP, pair_room<3>(), cuda->stream, *f,
-                       seg, a->dy);
+            GPU_LAUNCH((f->rounded ? scan_pair_ends_kernel<true, true>
+                                   : scan_pair_ends_kernel<true, false>),
+                       grid, WARP, pair_room<3>(), cuda->stream, *f, seg, a->dy);
         } else {
             GPU_LAUNCH((scan_back_ends_kernel<K>), grid, SCAN_THREADS,
                        (2 * K::tile + K::bc_size) * sizeof(float), cuda->stream, *f, seg, a->dy);
@@ -353,12 +360,9 @@ static void scan_back_run(struct cuda_backend *cuda, const struct scan_backward_
     }
     if (sums.dbc != a->dbc)
         scan_dbc_add(cuda, a->dbc, a->ld_dbc, sums.dbc, (int)groups, n_rows, width);
-    partials_add(cuda, a->dcoef, sums.parameters, row, n_segments, n_coef);
-    if (a->dd)
-        partials_add(cuda, a->dd, sums.parameters + n_coef, row, n_segments, f->inner);
-    if (K::selective && a->ddt_bias)
-        partials_add(cuda, a->ddt_bias, sums.parameters + n_coef + f->inner, row, n_segments,
-                     f->inner);
+    const struct partials to = {{a->dcoef, a->dd, K::selective ? a->ddt_bias : NULL},
+                                {n_coef, n_coef + f->inner, row}};
+    partials_add_to(cuda, &to, sums.parameters, row, n_segments);
 }
 
 static size_t scan_backward_workspace(const struct layer *layer, int n_batch, int64_t n_time)
@@ -389,9 +393,11 @@ static void scan_back_run_width(struct cuda_backend *cuda, const struct scan_bac
     }
 }
 
-static void op_scan_backward(struct backend *be, const struct scan_backward_args *a)
+static void op_scan_backward(struct backend *be, const struct scan_backward_args *args)
 {
     struct cuda_backend *cuda = cuda_of(be);
+    struct scan_backward_args resolved = *args, *a = &resolved;
+    a->forward.rounded = cuda_rounded(cuda, a->forward.rounded);
     const struct scan_args *f = &a->forward;
     if (f->n_batch == 0 || f->n_time == 0)
         return;

@@ -43,13 +43,24 @@ typedef scan_kind<true, false, PAIR_STATES, 1, 2> pair_kind;
 
 /* What a warp copies of Arrays tensors, dt first, then u or dy, then z, and of B and C: a stage of
    the ring is (arrays, ticks, channels), then (ticks, PAIR_BC). Stages follow each other in time,
-   or the other way if Back. */
-template <int Arrays, bool Back> struct pair_feed {
+   or the other way if Back. If Rounded, z and dy are, and lie so in the first halves of their rows.
+   */
+template <int Arrays, bool Back, bool Rounded> struct pair_feed {
     static constexpr int bc = Arrays * PAIR_TICKS * PAIR_CHANNELS;
     static constexpr int size = bc + PAIR_TICKS * PAIR_BC;
-    const float *at[Arrays], *at_bc; /* the lane's quads of the next stage */
-    int channels;                    /* of those that are there */
-    bool quads;                      /* 16 bytes at a time */
+    /* whether tensor i is rounded, and the bytes of its entries */
+    CUDA_DEV bool is_rounded(int i)
+    {
+        return Rounded && (i == 2 || (i == 1 && Back));
+    }
+    CUDA_DEV int bytes(int i)
+    {
+        return is_rounded(i) ? 2 : 4;
+    }
+    const char *at[Arrays]; /* the lane's quads of the next stage */
+    const float *at_bc;
+    int channels; /* of those that are there */
+    bool quads;   /* 16 bytes at a time */
 };
 
 /* Where tensor i begins; dy: in the place of u, if any. */
@@ -74,8 +85,8 @@ static_assert(PAIR_TICKS % PAIR_ROWS == 0 && PAIR_TICKS * PAIR_BC_QUADS == (int)
 /* To copy stages from the one whose first row is `row` on. The ring is cleared once: nothing is
    ever copied to places of channels and states beyond the last, which lanes work on as on any
    other. */
-template <int Arrays, bool Back>
-CUDA_DEV void pair_open(float *ring, struct pair_feed<Arrays, Back> &feed,
+template <int Arrays, bool Back, bool Rounded>
+CUDA_DEV void pair_open(float *ring, struct pair_feed<Arrays, Back, Rounded> &feed,
                         const struct scan_args &a, const float *dy, int64_t row)
 {
     const int lane = (int)threadIdx.x, e = (int)blockIdx.x * PAIR_CHANNELS;
@@ -83,8 +94,10 @@ CUDA_DEV void pair_open(float *ring, struct pair_feed<Arrays, Back> &feed,
 #pragma unroll
     for (int i = 0; i < Arrays; i++) {
         const float *from = pair_tensor(i, a, dy);
-        odd |= (uintptr_t)from | (uintptr_t)pair_step(i, a) * sizeof(float);
-        feed.at[i] = from + (row + lane / PAIR_QUADS) * pair_step(i, a) + e + lane % PAIR_QUADS * 4;
+        const int64_t at = (row + lane / PAIR_QUADS) * pair_step(i, a) + e + lane % PAIR_QUADS * 4;
+        odd |= (uintptr_t)from * (unsigned)(4 / feed.bytes(i));
+        odd |= (uintptr_t)pair_step(i, a) * sizeof(float);
+        feed.at[i] = reinterpret_cast<const char *>(from) + at * feed.bytes(i);
     }
     odd |= (uintptr_t)a.bc | (uintptr_t)a.ld_bc * sizeof(float);
     feed.quads = odd % 16 == 0 && a.n_state == PAIR_STATES;
@@ -96,8 +109,8 @@ CUDA_DEV void pair_open(float *ring, struct pair_feed<Arrays, Back> &feed,
 }
 
 /* Begins to copy the next stage, whose first row is `row`, as many rows as there are of n left. */
-template <int Arrays, bool Back>
-CUDA_DEV void pair_copy(float *stage, struct pair_feed<Arrays, Back> &feed,
+template <int Arrays, bool Back, bool Rounded>
+CUDA_DEV void pair_copy(float *stage, struct pair_feed<Arrays, Back, Rounded> &feed,
                         const struct scan_args &a, const float *dy, int64_t row, int n)
 {
     const int lane = (int)threadIdx.x;
@@ -108,12 +121,19 @@ CUDA_DEV void pair_copy(float *stage, struct pair_feed<Arrays, Back> &feed,
         for (int i = 0; i < Arrays; i++) {
             if (i == 2 && !a.z)
                 continue;
+            const int64_t step = pair_step(i, a) * feed.bytes(i);
+            float *to = stage + i * PAIR_TICKS * PAIR_CHANNELS;
+            to += feed.is_rounded(i) ? lane / PAIR_QUADS * PAIR_CHANNELS + lane % PAIR_QUADS * 2
+                                     : 4 * lane;
 #pragma unroll
             for (int t = 0; t < PAIR_TICKS; t += PAIR_ROWS)
-                if (t < rows)
-                    gpu_cp_async16(stage + (i * PAIR_TICKS + t) * PAIR_CHANNELS + 4 * lane,
-                                   feed.at[i] + t * pair_step(i, a));
-            feed.at[i] += ahead * pair_step(i, a);
+                if (t < rows) {
+                    if (feed.is_rounded(i))
+                        gpu_cp_async8(to + t * PAIR_CHANNELS, feed.at[i] + t * step);
+                    else
+                        gpu_cp_async16(to + t * PAIR_CHANNELS, feed.at[i] + t * step);
+                }
+            feed.at[i] += ahead * step;
         }
         if (lane / PAIR_BC_QUADS < n)
             gpu_cp_async16(stage + feed.bc + 4 * lane, feed.at_bc);
@@ -125,10 +145,16 @@ CUDA_DEV void pair_copy(float *stage, struct pair_feed<Arrays, Back> &feed,
             for (int i = 0; i < Arrays; i++) {
                 if (i == 2 && !a.z)
                     continue;
-                const float *from = pair_tensor(i, a, dy) + (row + t) * pair_step(i, a) +
-                                    (int64_t)blockIdx.x * PAIR_CHANNELS;
+                const float *from = pair_tensor(i, a, dy);
+                const int64_t at =
+                    (row + t) * pair_step(i, a) + (int64_t)blockIdx.x * PAIR_CHANNELS;
+                float *to = stage + (i * PAIR_TICKS + t) * PAIR_CHANNELS;
                 for (int e = lane; e < feed.channels; e += WARP)
-                    gpu_cp_async4(stage + (i * PAIR_TICKS + t) * PAIR_CHANNELS + e, from + e);
+                    if (feed.is_rounded(i)) /* too few bytes for an asynchronous copy */
+                        reinterpret_cast<uint16_t *>(to)[e] =
+                            reinterpret_cast<const uint16_t *>(from)[at + e];
+                    else
+                        gpu_cp_async4(to + e, from + at + e);
             }
             if (state < a.n_state)
                 gpu_cp_async4(stage + feed.bc + t * PAIR_BC + lane,
@@ -140,14 +166,18 @@ CUDA_DEV void pair_copy(float *stage, struct pair_feed<Arrays, Back> &feed,
 /* Shared memory of a block, in bytes. */
 template <int Arrays> static constexpr size_t pair_room(void)
 {
-    return PAIR_STAGES * pair_feed<Arrays, false>::size * sizeof(float);
+    return PAIR_STAGES * pair_feed<Arrays, false, false>::size * sizeof(float);
 }
 
 /* A lane's pair of array i at tick t of a stage. */
-CUDA_DEV float2 pair_pick(const float *stage, int i, int t)
+CUDA_DEV float2 pair_pick(const float *stage, int i, int t, bool rounded = false)
 {
-    return *reinterpret_cast<const float2 *>(stage + (i * PAIR_TICKS + t) * PAIR_CHANNELS +
-                                             2 * (int)threadIdx.x);
+    const float *row = stage + (i * PAIR_TICKS + t) * PAIR_CHANNELS;
+    if (rounded) {
+        const uint32_t two = reinterpret_cast<const uint32_t *>(row)[threadIdx.x];
+        return make_float2(rounded_low(two), rounded_high(two));
+    }
+    return reinterpret_cast<const float2 *>(row)[threadIdx.x];
 }
 
 /* --- a tick ----------------------------------------------------------------------------------- */
@@ -190,18 +220,19 @@ struct pair_input {
     float direct[2]; /* D u; forward */
 };
 
-template <bool Back>
+template <bool Back, bool Rounded>
 CUDA_DEV struct pair_input pair_ends_input(const float *stage, int t, const float (&bias)[2],
                                            bool gated)
 {
-    const float2 raw = pair_pick(stage, 0, t), other = pair_pick(stage, 1, t);
+    const float2 raw = pair_pick(stage, 0, t);
+    const float2 other = pair_pick(stage, 1, t, Back && Rounded);
     struct pair_input x = {
         {scan_softplus(raw.x + bias[0]), scan_softplus(raw.y + bias[1])}, {other.x, other.y}, {}};
     if (!Back) {
         x.in[0] *= x.dt[0];
         x.in[1] *= x.dt[1];
     } else if (gated) {
-        const float2 z = pair_pick(stage, 2, t);
+        const float2 z = pair_pick(stage, 2, t, Rounded);
         x.in[0] *= z.x * cuda_sigmoid(z.x);
         x.in[1] *= z.y * cuda_sigmoid(z.y);
     }
@@ -269,7 +300,7 @@ CUDA_DEV void pair_tick(float (&out)[2], pair_kind::state &h,
 /* What each segment leaves from zero, and the product of its decays; in the other direction if
    Back, what it sends to the one before it. The one whose end nobody asks for is left out: grid
    (groups, segments - 1, batch). */
-template <bool Back>
+template <bool Back, bool Rounded>
 static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
     scan_pair_ends_kernel(struct scan_args a, struct scan_segments seg, const float *dy)
 {
@@ -281,7 +312,7 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
     const int64_t end = begin + seg.ticks < a.n_time ? begin + seg.ticks : a.n_time;
     const int stages = (int)((end - begin + PAIR_TICKS - 1) / PAIR_TICKS);
     const int64_t row = b * a.n_time + begin;
-    struct pair_feed<arrays, Back> feed;
+    struct pair_feed<arrays, Back, Rounded> feed;
     struct scan_numbers<pair_kind> k;
     pair_kind::state h = {};
     float bias[2], sum[2] = {0.0f, 0.0f};
@@ -307,20 +338,20 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
         const int64_t left = n - (Back ? stages - 1 - done : done) * PAIR_TICKS;
         if (left >= PAIR_TICKS) { /* a tick's input is made beside the states of the one before */
             struct pair_input x =
-                pair_ends_input<Back>(stage, Back ? PAIR_TICKS - 1 : 0, bias, a.z);
+                pair_ends_input<Back, Rounded>(stage, Back ? PAIR_TICKS - 1 : 0, bias, a.z);
 #pragma unroll
             for (int i = 0; i < PAIR_TICKS; i++) {
                 const int t = Back ? PAIR_TICKS - 1 - i : i;
                 const struct pair_input now = x;
                 if (i + 1 < PAIR_TICKS)
-                    x = pair_ends_input<Back>(stage, Back ? t - 1 : t + 1, bias, a.z);
+                    x = pair_ends_input<Back, Rounded>(stage, Back ? t - 1 : t + 1, bias, a.z);
                 pair_ends_tick<Back>(h, sum, k, now, bc + t * PAIR_BC);
             }
         } else {
 #pragma unroll 1
             for (int i = 0; i < left; i++) {
                 const int t = Back ? (int)left - 1 - i : i;
-                pair_ends_tick<Back>(h, sum, k, pair_ends_input<Back>(stage, t, bias, a.z),
+                pair_ends_tick<Back>(h, sum, k, pair_ends_input<Back, Rounded>(stage, t, bias, a.z),
                                      bc + t * PAIR_BC);
             }
         }
@@ -333,32 +364,37 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
 
 /* Where a lane's outputs go, and how. */
 struct pair_outlet {
-    float *y; /* of the next tick */
+    char *y; /* of the next tick */
     bool whole, one, two;
 };
 
 /* A tick's outputs with the gate, to their place. */
+template <bool Rounded>
 CUDA_DEV void pair_store(struct pair_outlet &to, float (&out)[2], const float *stage, int t,
                          const struct scan_args &a)
 {
     if (a.z) {
-        const float2 z = pair_pick(stage, 2, t);
+        const float2 z = pair_pick(stage, 2, t, Rounded);
         out[0] *= z.x * cuda_sigmoid(z.x);
         out[1] *= z.y * cuda_sigmoid(z.y);
     }
-    if (to.whole) {
-        *reinterpret_cast<float2 *>(to.y) = make_float2(out[0], out[1]);
+    float *y = reinterpret_cast<float *>(to.y);
+    if (to.whole && Rounded) {
+        *reinterpret_cast<uint32_t *>(y) = gpu_bf16x2(out[0], out[1]);
+    } else if (to.whole) {
+        *reinterpret_cast<float2 *>(y) = make_float2(out[0], out[1]);
     } else {
         if (to.one)
-            to.y[0] = out[0];
+            rounded_write(y, 0, Rounded, out[0]);
         if (to.two)
-            to.y[1] = out[1];
+            rounded_write(y, 1, Rounded, out[1]);
     }
-    to.y += a.inner;
+    to.y += a.inner * (Rounded ? 2 : 4);
 }
 
 /* The outputs of a segment, and the states that enter its chunks. The last one's warp leaves the
    state. Grid (groups, segments, batch). */
+template <bool Rounded>
 static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
     scan_pair_kernel(struct scan_args a, struct scan_segments seg)
 {
@@ -370,11 +406,12 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
     const int stages = (int)((n + PAIR_TICKS - 1) / PAIR_TICKS);
     const int64_t row = b * a.n_time + begin;
     struct pair_outlet to;
-    to.y = a.y + row * a.inner + lane.e;
+    constexpr int size = Rounded ? 2 : 4; /* of an entry of y */
+    to.y = reinterpret_cast<char *>(a.y) + (row * a.inner + lane.e) * size;
     to.two = lane.e + 1 < a.inner;
     to.one = lane.e < a.inner;
-    to.whole = to.two && (uintptr_t)a.y % 8 == 0 && a.inner % 2 == 0;
-    struct pair_feed<3, false> feed;
+    to.whole = to.two && (uintptr_t)a.y % (2 * size) == 0 && a.inner % 2 == 0;
+    struct pair_feed<3, false, Rounded> feed;
     struct scan_numbers<pair_kind> k;
     pair_kind::state h;
     float bias[2], d[2];
@@ -413,14 +450,14 @@ static __global__ void __launch_bounds__(WARP, PAIR_OCCUPANCY)
                 if (t + 1 < PAIR_TICKS)
                     x = pair_forward_input(stage, t + 1, bias, d);
                 pair_tick(out, h, k, now, stage + feed.bc + t * PAIR_BC);
-                pair_store(to, out, stage, t, a);
+                pair_store<Rounded>(to, out, stage, t, a);
             }
         } else {
 #pragma unroll 1
             for (int t = 0; t < left; t++) {
                 pair_tick(out, h, k, pair_forward_input(stage, t, bias, d),
                           stage + feed.bc + t * PAIR_BC);
-                pair_store(to, out, stage, t, a);
+                pair_store<Rounded>(to, out, stage, t, a);
             }
         }
     }

@@ -100,8 +100,9 @@ CUDA_DEV void scan_stage(const struct scan_tiles &to, const struct scan_args &a,
             const int64_t at = (row + t) * a.inner + e;
             u[j] = to.u && here ? a.u[at] : 0.0f;
             dt[j] = K::selective && here ? a.dt_raw[at] : 0.0f;
-            q[j] = to.q && here ? dy[at] : 0.0f;
-            z[j] = to.q && a.z && here ? a.z[(row + t) * a.ld_z + e] : 0.0f;
+            q[j] = to.q && here ? rounded_read(dy, at, a.rounded) : 0.0f;
+            z[j] =
+                to.q && a.z && here ? rounded_read(a.z, (row + t) * a.ld_z + e, a.rounded) : 0.0f;
         }
 #pragma unroll
         for (int j = 0; j < batch; j++) {

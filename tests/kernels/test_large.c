@@ -134,7 +134,13 @@ static void run_label(struct work *w)
 static void run_norm(struct work *w)
 {
     const struct ops *o = w->be->ops;
-    o->rmsnorm(w->be, w->out[0], w->out[1], w->x, w->table, 1e-5f, w->n_rows, WIDTH);
+    o->rmsnorm(w->be, &(struct norm_args){.y = w->out[0],
+                                          .r = w->out[1],
+                                          .x = w->x,
+                                          .w = w->table,
+                                          .eps = 1e-5f,
+                                          .n_rows = w->n_rows,
+                                          .width = WIDTH});
     o->rmsnorm_backward(w->be, &(struct norm_backward_args){.dx = w->out[2],
                                                             .dw = w->sums,
                                                             .dy = w->x,

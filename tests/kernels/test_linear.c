@@ -12,6 +12,9 @@ struct linear_case {
     int pad; /* ld - width */
 };
 
+/* What operations are told is rounded. */
+enum told { TOLD_NOTHING, TOLD_FACTORS, TOLD_ALL };
+
 static const struct linear_case cases[] = {
     {1, 1, 5, 7, true, true, true, false, 0},
     {3, 1, 5, 7, false, true, false, true, 3},
@@ -39,6 +42,7 @@ static const struct linear_case cases[] = {
 
 struct linear_test {
     struct linear_case c;
+    enum told told;
     int64_t rows, ld_x, ld_y;
     const float *x, *w, *bias, *add0, *add1, *dy, *dx0;
     double *xd, *wd, *biasd; /* the loss reads these */
@@ -91,13 +95,66 @@ static double loss(void *arg)
     return sum;
 }
 
+/* To 8 bits, to the nearest, of two the even one. */
+static double to_bf16(double x)
+{
+    float v = (float)x;
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(&v, &bits, sizeof v);
+    return (double)v;
+}
+
+/* n entries of a tensor, as it lies in be's memory if it is rounded: that of x; and back. */
+static float *to_rounded(struct backend *be, const float *x, int64_t n)
+{
+    if (backend_rounded_size(be) == sizeof *x)
+        return check_copy(x, n);
+    uint16_t *to = (uint16_t *)check_zeros((n + 1) / 2);
+    for (int64_t i = 0; i < n; i++) {
+        const float v = (float)to_bf16(x[i]);
+        memcpy(to + i, (const uint16_t *)&v + 1, sizeof *to);
+    }
+    return (float *)to;
+}
+
+static void from_rounded(struct backend *be, float *to, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (backend_rounded_size(be) != sizeof *x)
+            memcpy(to + i, (const uint16_t[2]){0, ((const uint16_t *)x)[i]}, sizeof *to);
+        else
+            to[i] = x[i];
+}
+
+static bool y_is_rounded(const struct linear_test *t)
+{
+    return t->told == TOLD_ALL && !t->c.bias && !t->c.add0 && !t->c.add1;
+}
+
+static bool dx_is_rounded(const struct linear_test *t)
+{
+    return t->told == TOLD_ALL && !t->c.add_to_dx;
+}
+
+static bool dy_is_rounded(const struct linear_test *t)
+{
+    return t->told != TOLD_NOTHING && !t->c.bias;
+}
+
 static void run_forward(struct backend *be, void *arg, float *out)
 {
     const struct linear_test *t = arg;
     const struct linear_case *c = &t->c;
+    const int64_t n_x = t->rows * t->ld_x, n_y = t->rows * t->ld_y;
+    const bool x_rounded = t->told != TOLD_NOTHING, y_rounded = y_is_rounded(t);
+    float *y = y_rounded ? to_rounded(be, out, n_y) : out;
     struct linear_args a = {
-        .y = check_out(be, out),
-        .x = check_in(be, t->x),
+        .y = check_out(be, y),
+        .x = check_in(be, x_rounded ? to_rounded(be, t->x, n_x) : t->x),
+        .x_rounded = x_rounded,
+        .y_rounded = y_rounded,
         .w = check_in(be, t->w),
         .bias = check_in(be, c->bias ? t->bias : NULL),
         .add0 = check_in(be, c->add0 ? t->add0 : NULL),
@@ -111,6 +168,8 @@ static void run_forward(struct backend *be, void *arg, float *out)
     };
     be->ops->linear(be, &a);
     check_ran(be);
+    if (y_rounded)
+        from_rounded(be, out, y, n_y);
 }
 
 /* dx (ld_x), dw, dbias, one after the other. */
@@ -119,15 +178,21 @@ static void run_backward(struct backend *be, void *arg, float *out)
     const struct linear_test *t = arg;
     const struct linear_case *c = &t->c;
     int64_t n_x = t->rows * t->ld_x, n_w = (int64_t)c->n_in * c->n_out;
+    const int64_t n_y = t->rows * t->ld_y;
+    const bool x_rounded = t->told != TOLD_NOTHING, dx_rounded = dx_is_rounded(t);
     memcpy(out, t->dx0, (size_t)n_x * sizeof(float));
+    float *dx = dx_rounded ? to_rounded(be, t->dx0, n_x) : out;
     struct linear_backward_args a = {
-        .dx = check_out(be, out),
+        .dx = check_out(be, dx),
         .dw = check_out(be, out + n_x),
         .dbias = check_out(be, c->bias ? out + n_x + n_w : NULL),
-        .dy = check_in(be, t->dy),
-        .x = check_in(be, t->x),
+        .dy = check_in(be, dy_is_rounded(t) ? to_rounded(be, t->dy, n_y) : t->dy),
+        .x = check_in(be, x_rounded ? to_rounded(be, t->x, n_x) : t->x),
         .w = check_in(be, t->w),
         .add_to_dx = c->add_to_dx,
+        .dy_rounded = dy_is_rounded(t),
+        .x_rounded = x_rounded,
+        .dx_rounded = dx_rounded,
         .ld_dx = t->ld_x,
         .ld_dy = t->ld_y,
         .ld_x = t->ld_x,
@@ -138,6 +203,8 @@ static void run_backward(struct backend *be, void *arg, float *out)
     };
     be->ops->linear_backward(be, &a);
     check_ran(be);
+    if (dx_rounded)
+        from_rounded(be, out, dx, n_x);
 }
 
 static void test_forward(void **state)
@@ -272,17 +339,6 @@ static void test_streams(void **state)
 /* --- factors that are rounded ------------------------------------------------------------------
  */
 
-/* To 8 bits, to the nearest, of two the even one. */
-static double to_bf16(double x)
-{
-    float v = (float)x;
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
-    memcpy(&v, &bits, sizeof v);
-    return (double)v;
-}
-
 static double *rounded(const float *x, int64_t n)
 {
     double *y = check_to_double(x, n);
@@ -323,61 +379,63 @@ static double apart(const double *a, const double *b, int64_t n)
     return most;
 }
 
-/* Sizes for which the gradients are no products of cuBLAS's, nor the forward without anything to be
-   added: they are exact, whatever the kind. */
-static bool few_inputs(const struct linear_case *c)
-{
-    return (c->n_in == 4 && c->n_out == 128) || (c->n_in == 8 && c->n_out == 256);
-}
-
-/* bf16: the product of the rounded factors, as exact as that of others. TF32 keeps 10 bits behind
-   the point: a factor that is cut off there loses 2^-10 of itself at most, a term of the sum 2^-9,
-   and so does a sum whose terms lose alike; where they cancel the largest entries still are of that
+/* bf16: where a factor is rounded the product of the rounded factors, as exact as that of others;
+   a result that is rounded loses 2^-9 of itself more. Else TF32, which keeps 10 bits behind the
+   point: a factor that is cut off there loses 2^-10 of itself at most, a term of the sum 2^-9, and
+   so does a sum whose terms lose alike; where they cancel the largest entries still are of that
    size. Twice that is the bound, whatever the number of terms; nothing is lost where kernels run on
    the CPU. */
+static void check_products(struct backend *be, const struct linear_case *c, enum products products,
+                           enum told told)
+{
+    struct linear_test t = make(c);
+    int64_t n_y = t.rows * t.ld_y, n_x = t.rows * t.ld_x;
+    int64_t n_w = (int64_t)c->n_in * c->n_out, n = n_x + n_w + c->n_out;
+    double *exact = check_doubles(n_y), *want = check_doubles(n_y);
+    const double bound = told ? 1.0 / 32 : 1.0 / 256; /* from the CPU's */
+    const double near = told ? 4e-6 : bound;          /* from what it should be */
+    naive(&t, exact);
+    t.told = told;
+    struct linear_test r = t;
+    const double *dy = check_to_double(t.dy, n_y);
+    if (told) {
+        r.xd = rounded(t.x, n_x);
+        r.wd = rounded(t.w, n_w);
+        dy = rounded(t.dy, n_y);
+        naive(&r, want);
+        assert_true(apart(exact, want, n_y) > 1e-3);
+        if (c->n_time == 1) /* no product of cuBLAS */
+            r.wd = t.wd;
+    }
+    naive(&r, want);
+    r.wd = told ? rounded(t.w, n_w) : t.wd;
+    float *y = check_zeros(n_y), *out = check_zeros(n);
+    backend_set_products(be, products);
+    check_run(be->ops, run_forward, &t, y, n_y, bound);
+    check_run(be->ops, run_backward, &t, out, n, bound);
+    backend_set_products(be, PRODUCTS_FP32);
+    check_near("y", y, want, n_y, y_is_rounded(&t) ? 1.0 / 256 : near);
+    want = gradients(&r, dy);
+    check_near("dx", out, want, n_x, dx_is_rounded(&t) ? 1.0 / 256 : near);
+    check_near("dw", out + n_x, want + n_x, n_w, fmax(near, 1e-5));
+    if (c->bias)
+        check_near("dbias", out + n_x + n_w, want + n_x + n_w, c->n_out, 1e-5);
+}
+
 static void test_rounded(void **state)
 {
-    static const enum products kinds[] = {PRODUCTS_BF16, PRODUCTS_TF32};
     const struct ops *tables[CPU_TABLES_MAX];
     check_tables(tables);
     struct backend *be = check_backend(tables[0], 1);
-    for (int k = 0; k < 2; k++)
-        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-            struct linear_test t = make(&cases[i]);
-            const struct linear_case *c = &t.c;
-            int64_t n_y = t.rows * t.ld_y, n_x = t.rows * t.ld_x;
-            int64_t n_w = (int64_t)c->n_in * c->n_out, n = n_x + n_w + c->n_out;
-            if (c->n_time < 2) /* a tick is no product of cuBLAS */
-                continue;
-            double *exact = check_doubles(n_y), *want = check_doubles(n_y);
-            double bound = 1.0 / 256, near = bound;
-            naive(&t, exact);
-            struct linear_test r = t;
-            const double *dyd = check_to_double(t.dy, n_y), *rounded_dy = dyd;
-            if (kinds[k] == PRODUCTS_BF16) {
-                bound = 1.0 / 32; /* from the CPU's */
-                near = 4e-6;      /* from what it should be */
-                r.xd = rounded(t.x, n_x);
-                r.wd = rounded(t.w, n_w);
-                rounded_dy = rounded(t.dy, n_y);
-            }
-            const bool few = few_inputs(c), few_alone = few && !c->bias && !c->add0 && !c->add1;
-            naive(few_alone ? &t : &r, want);
-            if (kinds[k] == PRODUCTS_BF16)
-                assert_true(few_alone || apart(exact, want, n_y) > 1e-3);
-            float *y = check_zeros(n_y), *out = check_zeros(n);
-            backend_set_products(be, kinds[k]);
-            check_run(tables[0], run_forward, &t, y, n_y, bound);
-            check_run(tables[0], run_backward, &t, out, n, bound);
-            backend_set_products(be, PRODUCTS_FP32);
-            check_near("y", y, want, n_y, near);
-            want = few ? gradients(&t, dyd) : gradients(&r, rounded_dy);
-            check_near("dx", out, want, n_x, near);
-            check_near("dw", out + n_x, want + n_x, n_w, fmax(near, 1e-5));
-            if (c->bias)
-                check_near("dbias", out + n_x + n_w, want + n_x + n_w, c->n_out, 1e-5);
-            check_free(state);
-        }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (cases[i].n_time == 0)
+            continue;
+        check_products(be, &cases[i], PRODUCTS_TF32, TOLD_NOTHING);
+        check_products(be, &cases[i], PRODUCTS_BF16, TOLD_NOTHING);
+        check_products(be, &cases[i], PRODUCTS_BF16, TOLD_FACTORS);
+        check_products(be, &cases[i], PRODUCTS_BF16, TOLD_ALL);
+        check_free(state);
+    }
 }
 
 int main(void)

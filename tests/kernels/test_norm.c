@@ -41,8 +41,13 @@ static void run_forward(struct backend *be, void *arg, float *out)
 {
     const struct norm_test *t = arg;
     float *y = check_out(be, out);
-    be->ops->rmsnorm(be, y, y + t->rows * t->width, check_in(be, t->x), check_in(be, t->w), eps,
-                     t->rows, t->width);
+    be->ops->rmsnorm(be, &(struct norm_args){.y = y,
+                                             .r = y + t->rows * t->width,
+                                             .x = check_in(be, t->x),
+                                             .w = check_in(be, t->w),
+                                             .eps = eps,
+                                             .n_rows = t->rows,
+                                             .width = t->width});
     check_ran(be);
 }
 
@@ -99,8 +104,12 @@ static void test_norm(void **state)
             check_near("r", y + n, rd, rows, 1e-6);
             float *without_r = check_zeros(n);
             struct backend *be = check_backend(tables[k], 1);
-            be->ops->rmsnorm(be, check_out(be, without_r), NULL, check_in(be, t.x),
-                             check_in(be, t.w), eps, rows, (int)width);
+            be->ops->rmsnorm(be, &(struct norm_args){.y = check_out(be, without_r),
+                                                     .x = check_in(be, t.x),
+                                                     .w = check_in(be, t.w),
+                                                     .eps = eps,
+                                                     .n_rows = rows,
+                                                     .width = (int)width});
             check_ran(be);
             check_same("without r", without_r, y, n);
 

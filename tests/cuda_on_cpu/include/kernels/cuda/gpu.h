@@ -133,6 +133,7 @@ GPU_DEV long long gpu_clock(void)
 /* --- asynchronous copies to shared memory ---------------------------------------------------- */
 
 #define gpu_cp_async16(to, from) shim_cp_async((to), (from), 16, SHIM_SITE)
+#define gpu_cp_async8(to, from) shim_cp_async((to), (from), 8, SHIM_SITE)
 #define gpu_cp_async4(to, from) shim_cp_async((to), (from), 4, SHIM_SITE)
 
 GPU_DEV void gpu_cp_async_commit(void)
