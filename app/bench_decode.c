@@ -370,7 +370,8 @@ bool bench_decode(struct bench *b, const struct bench_net *n)
     if (ok) {
         d->b = b;
         d->period = n->plan.rate[n->plan.n_tiers - 1];
-        int64_t chunk = bench_is_device(b->backend[0]) ? DEVICE_CHUNK : CHUNK;
+        bool long_turns = bench_is_device(b->backend[0]) && !b->quick;
+        int64_t chunk = long_turns ? DEVICE_CHUNK : CHUNK;
         d->chunk = (chunk + d->period - 1) / d->period * d->period;
     }
     for (int i = 0; ok && i < b->n_backends; i++)
