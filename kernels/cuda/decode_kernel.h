@@ -197,7 +197,7 @@ static __global__ void __launch_bounds__(DECODE_BLOCK)
     const struct decode_step &first = c.steps[a.tiers[run.begin].first_product];
     decode_fetch<DECODE_AHEAD_IN>(in, decode_fragments(c, first.in), decode_count(c, first.in));
     tape.ring = reinterpret_cast<uint4 *>(shared + a.shared.tape) +
-                c.warp * DECODE_RING * DECODE_CHUNK * WARP;
+                c.warp * DECODE_RING * DECODE_CHUNK_SIZE;
     for (;;) {
         decode_ticks(c, run, in, tape);
         if (!a.mail)

@@ -19,7 +19,7 @@ static struct decode_shared shared_of(const struct decode_step *steps, int n_ste
     for (int i = 0; i < n_steps; i++) {
         const struct decode_step *s = &steps[i];
         if (s->run > 0)
-            tape = DECODE_WARPS * DECODE_RING * DECODE_CHUNK * WARP * (int64_t)sizeof(uint4);
+            tape = DECODE_WARPS * DECODE_RING * DECODE_CHUNK_SIZE * (int64_t)sizeof(uint4);
         const bool block = s->kind == DECODE_MIXER || s->kind == DECODE_S4D || s->kind == DECODE_FF;
         if (s->kind != DECODE_HEAD && s->kind != DECODE_UP)
             width = most(width, s->width);

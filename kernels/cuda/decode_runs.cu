@@ -40,24 +40,24 @@ static void tape_recur(uint4 *to, const struct decode_step *s, const float *vect
 static uint4 *tape_layer(uint4 *to, const struct decode_step *s, const uint4 *fragments,
                          const float *vectors, int warp)
 {
-    const int tiles = s->channels / DECODE_TILE, chunk = DECODE_CHUNK * 32;
+    const int tiles = s->channels / DECODE_TILE;
     const uint4 *in = fragments + ((int64_t)s->in.first + (int64_t)warp * s->in.n) * 32;
     const uint4 *mid = fragments + ((int64_t)s->mid.first + (int64_t)warp * s->mid.n) * 32;
     const uint4 *out = fragments + ((int64_t)s->out.first + (int64_t)warp * s->out.n) * 32;
-    const uint4 *const end = to + (int64_t)chunks_of(s->fast) * chunk;
+    uint4 *const end = to + (int64_t)chunks_of(s->fast) * DECODE_CHUNK_SIZE;
     if (warp < s->warps) {
         memcpy(to, in, (size_t)s->in.n * 32 * sizeof *to);
         to += s->in.n * 32;
-        for (int q = 0; q < tiles; q++, to += chunk) {
+        for (int q = 0; q < tiles; q++, to += DECODE_CHUNK_SIZE) {
             tape_conv(to, s, vectors, (warp * tiles + q) * DECODE_TILE);
             for (int k = 0; k < s->mid.tiles; k++)
                 memcpy(to + (k + 1) * 32, mid + (k * s->mid.depth + q) * 32, 32 * sizeof *to);
         }
-        for (int q = 0; q < tiles; q++, to += chunk)
+        for (int q = 0; q < tiles; q++, to += DECODE_CHUNK_SIZE)
             tape_recur(to, s, vectors, warp * tiles + q);
         memcpy(to, out, (size_t)s->out.n * 32 * sizeof *to);
     }
-    return const_cast<uint4 *>(end);
+    return end;
 }
 
 /* Finds the runs among joined steps, each as long as can be, and packs their tapes behind the
